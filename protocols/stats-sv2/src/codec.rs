@@ -3,11 +3,9 @@
 
 use framing_sv2::header::Header;
 
-use crate::limits::{HEADER_SIZE, MAX_PAYLOAD, U64_LIMIT};
-use crate::value::{
-    Amount, ChannelId, CompactTarget, DownstreamId, MinerId, Role, Text, U256, UnixMillis,
-};
 use crate::EXTENSION_TYPE;
+use crate::limits::{HEADER_SIZE, MAX_PAYLOAD, U64_LIMIT};
+use crate::value::{Amount, ChannelId, CompactTarget, DownstreamId, MinerId, Role, Text, U256, UnixMillis};
 
 /// Why a payload is not the message that its header names.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -102,15 +100,13 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn take<const N: usize>(&mut self, field: &'static str) -> Result<&'a [u8; N], DecodeError> {
-        let (head, rest) =
-            self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated { field })?;
+        let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(DecodeError::Truncated { field })?;
         self.rest = rest;
         Ok(head)
     }
 
     fn take_slice(&mut self, length: usize, field: &'static str) -> Result<&'a [u8], DecodeError> {
-        let (head, rest) =
-            self.rest.split_at_checked(length).ok_or(DecodeError::Truncated { field })?;
+        let (head, rest) = self.rest.split_at_checked(length).ok_or(DecodeError::Truncated { field })?;
         self.rest = rest;
         Ok(head)
     }
@@ -331,8 +327,19 @@ macro_rules! already_owned {
     )*};
 }
 already_owned!(
-    u8, u16, u32, u64, DownstreamId, ChannelId, MinerId, CompactTarget, UnixMillis, Amount, U256,
-    Option<U256>, Role
+    u8,
+    u16,
+    u32,
+    u64,
+    DownstreamId,
+    ChannelId,
+    MinerId,
+    CompactTarget,
+    UnixMillis,
+    Amount,
+    U256,
+    Option<U256>,
+    Role
 );
 
 impl IntoOwned for Text<'_> {

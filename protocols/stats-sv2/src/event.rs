@@ -5,9 +5,7 @@
 
 use crate::codec::{DecodeError, FieldValue, Message, messages};
 use crate::frame::FrameView;
-use crate::value::{
-    Amount, ChannelId, CompactTarget, DownstreamId, MinerId, Role, Text, U256, UnixMillis,
-};
+use crate::value::{Amount, ChannelId, CompactTarget, DownstreamId, MinerId, Role, Text, U256, UnixMillis};
 
 /// Set in [`Heartbeat::flags`]: the publisher's wall clock stepped since the last heartbeat (delivery rule 6).
 pub const HEARTBEAT_CLOCK_STEPPED: u32 = 1;

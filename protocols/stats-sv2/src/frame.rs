@@ -62,9 +62,7 @@ pub fn read_frame(buffer: &[u8]) -> Result<Option<FrameView<'_>>, FrameError> {
     if length > MAX_PAYLOAD {
         return Err(FrameError::TooLong { length });
     }
-    Ok(buffer
-        .get(..HEADER_SIZE + length)
-        .map(|bytes| FrameView { msg_type: header.msg_type(), bytes }))
+    Ok(buffer.get(..HEADER_SIZE + length).map(|bytes| FrameView { msg_type: header.msg_type(), bytes }))
 }
 
 /// The frames of a buffer that holds whole frames only, such as a journal record. Ends early at damage; the caller

@@ -115,9 +115,7 @@ impl OpenObjects {
 
     /// The frames that open and change each object, in the order of an announcement.
     pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
-        self.objects
-            .values()
-            .flat_map(|object| std::iter::once(&*object.opened).chain(object.changed.as_deref()))
+        self.objects.values().flat_map(|object| std::iter::once(&*object.opened).chain(object.changed.as_deref()))
     }
 
     /// How many objects are open.

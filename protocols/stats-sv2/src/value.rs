@@ -51,9 +51,7 @@ impl UnixMillis {
     /// The system's wall clock now; the epoch itself when the clock stands before it.
     #[must_use]
     pub fn now() -> Self {
-        let since_epoch = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self(u64::try_from(since_epoch.as_millis()).unwrap_or(u64::MAX >> 1))
     }
 
@@ -108,15 +106,8 @@ pub enum Role {
 
 impl Role {
     /// Every role, in the order of its number.
-    pub const ALL: [Self; 7] = [
-        Self::Pool,
-        Self::Proxy,
-        Self::JdClient,
-        Self::JdServer,
-        Self::Mint,
-        Self::Relay,
-        Self::Bridge,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Pool, Self::Proxy, Self::JdClient, Self::JdServer, Self::Mint, Self::Relay, Self::Bridge];
 
     /// The role with this number on the wire.
     #[must_use]
@@ -181,7 +172,10 @@ impl<'a> Text<'a> {
     #[must_use]
     pub fn cut(text: impl Into<Cow<'a, str>>) -> Self {
         let text = text.into();
-        let end = text.floor_char_boundary(MAX_TEXT);
+        let mut end = text.len().min(MAX_TEXT);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
         if end == text.len() {
             return Self(text);
         }
