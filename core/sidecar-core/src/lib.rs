@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod clock;
 pub mod error_chain;
+pub mod event_json;
 pub mod record;
 pub mod registry;
 pub mod route;
