@@ -1,10 +1,10 @@
 //! Encoding and decoding of message payloads, field by field, without allocating: the fast path. That it agrees with
 //! the SV2 reference codec is shown by the property tests against [`crate::definition`].
 
-use framing_sv2::header::Header;
-
 use crate::EXTENSION_TYPE;
-use crate::limits::{HEADER_SIZE, MAX_PAYLOAD, U64_LIMIT};
+#[cfg(doc)]
+use crate::limits::MAX_PAYLOAD;
+use crate::limits::{HEADER_SIZE, U64_LIMIT};
 use crate::value::{Amount, ChannelId, CompactTarget, DownstreamId, MinerId, Role, Text, U256, UnixMillis};
 
 /// Why a payload is not the message that its header names.
@@ -30,6 +30,12 @@ pub enum DecodeError {
         field: &'static str,
         /// The number that was read.
         value: u64,
+    },
+    /// A string that identifies something is empty.
+    #[error("field {field} is empty")]
+    Empty {
+        /// The field.
+        field: &'static str,
     },
     /// A string is not UTF-8.
     #[error("field {field} is not UTF-8")]
@@ -74,17 +80,19 @@ pub trait Message<'a>: Sized {
     }
 }
 
-/// The frame header of a payload of this size. No message can exceed [`MAX_PAYLOAD`]: its strings are bounded.
+/// The frame header of a payload of this size. Every reader refuses a payload above [`MAX_PAYLOAD`]; no known message can
+/// reach it, since all strings are bounded.
+#[inline]
 #[must_use]
-pub fn header(msg_type: u8, payload_size: usize) -> [u8; HEADER_SIZE] {
-    debug_assert!(payload_size <= MAX_PAYLOAD, "messages are bounded by their field types");
+pub const fn header(msg_type: u8, payload_size: usize) -> [u8; HEADER_SIZE] {
     let extension = EXTENSION_TYPE.to_le_bytes();
-    // MAX_PAYLOAD fits the two low bytes of the U24.
-    let length = (payload_size as u16).to_le_bytes();
-    let bytes = [extension[0], extension[1], msg_type, length[0], length[1], 0];
-    debug_assert!(Header::from_bytes(&bytes).is_ok_and(|h| h.payload_length() == payload_size));
-    bytes
+    // A length beyond the U24 must not wrap into one that looks right.
+    let length = if payload_size < MAX_U24 { payload_size } else { MAX_U24 }.to_le_bytes();
+    [extension[0], extension[1], msg_type, length[0], length[1], length[2]]
 }
+
+/// The largest length that a header can name.
+const MAX_U24: usize = 0xff_ffff;
 
 /// A place in a payload.
 #[derive(Debug)]
@@ -221,7 +229,9 @@ macro_rules! u64_field {
             #[inline]
             fn write(&self, out: &mut Vec<u8>) {
                 let raw: fn(&Self) -> u64 = $raw;
-                out.extend_from_slice(&raw(self).to_le_bytes());
+                // What the encoder writes must decode: a number that is out of range, such as a hashrate converted from
+                // an infinite float, is the largest that there is.
+                out.extend_from_slice(&raw(self).min($max).to_le_bytes());
             }
             fn value(&self) -> FieldValue<'_> {
                 let show: fn(&Self) -> FieldValue<'_> = $value;
@@ -356,13 +366,13 @@ macro_rules! owned_type {
 }
 pub(crate) use owned_type;
 
-/// Declares message structs with their type number and codec.
+/// Declares message structs with their type number and codec, and for some a check of the whole after decoding.
 macro_rules! messages {
     ($(
         $(#[$doc:meta])*
         $type:literal $name:ident $(<$lt:lifetime>)? {
             $( $(#[$field_doc:meta])* $field:ident : $ty:ty ),* $(,)?
-        }
+        } $(check $check:path)?
     )*) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -386,7 +396,7 @@ macro_rules! messages {
             }
         }
 
-        $crate::codec::message_impl!($name $($lt)? ; $type ; $($field : $ty),*);
+        $crate::codec::message_impl!($name $($lt)? ; $type ; $($field : $ty),* ; $($check)?);
     )*};
 }
 pub(crate) use messages;
@@ -399,7 +409,7 @@ macro_rules! message_impl {
     ($name:ident $lt:lifetime ; $($rest:tt)*) => {
         $crate::codec::message_impl!(@body [$lt] $name<$lt> ; $($rest)*);
     };
-    (@body [$lt:lifetime] $self:ty ; $type:literal ; $($field:ident : $ty:ty),*) => {
+    (@body [$lt:lifetime] $self:ty ; $type:literal ; $($field:ident : $ty:ty),* ; $($check:path)?) => {
         impl<$lt> $crate::codec::Message<$lt> for $self {
             const TYPE: u8 = $type;
 
@@ -410,6 +420,7 @@ macro_rules! message_impl {
                     $( $field: <$ty as $crate::codec::Field<$lt>>::read(&mut reader, stringify!($field))?, )*
                 };
                 reader.finish()?;
+                $( $check(&message)?; )?
                 Ok(message)
             }
 

@@ -4,7 +4,7 @@
 
 use binary_sv2::{Deserialize, Serialize, Str0255, Sv2Option, U256};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenStatsSession<'decoder> {
     pub min_version: u16,
     pub max_version: u16,
@@ -17,7 +17,7 @@ pub struct OpenStatsSession<'decoder> {
     pub token: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenStatsSessionSuccess {
     pub version: u16,
     pub flags: u32,
@@ -25,23 +25,23 @@ pub struct OpenStatsSessionSuccess {
     pub max_unacked: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenStatsSessionError<'decoder> {
     pub flags: u32,
     pub error_code: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StatsAck {
     pub committed_sequence: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CloseStatsSession<'decoder> {
     pub reason: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareSubmitted {
     pub downstream_id: u32,
     pub timestamp: u64,
@@ -51,7 +51,7 @@ pub struct ShareSubmitted {
     pub share: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShareRejected<'decoder> {
     pub downstream_id: u32,
     pub timestamp: u64,
@@ -60,7 +60,7 @@ pub struct ShareRejected<'decoder> {
     pub error_code: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuoteCreated<'decoder> {
     pub downstream_id: u32,
     pub amount: u64,
@@ -70,7 +70,7 @@ pub struct QuoteCreated<'decoder> {
     pub sequence_number: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuoteSent<'decoder> {
     pub downstream_id: u32,
     pub channel_id: u32,
@@ -80,14 +80,14 @@ pub struct QuoteSent<'decoder> {
     pub share_hash: U256<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuoteAnswered<'decoder> {
     pub share_hash: U256<'decoder>,
     pub quote_id: Str0255<'decoder>,
     pub timestamp: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuoteFailed<'decoder> {
     pub share_hash: Sv2Option<'decoder, U256<'decoder>>,
     pub error_code: Str0255<'decoder>,
@@ -95,7 +95,7 @@ pub struct QuoteFailed<'decoder> {
     pub timestamp: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SharesCounted<'decoder> {
     pub downstream_id: u32,
     pub channel_id: u32,
@@ -106,14 +106,14 @@ pub struct SharesCounted<'decoder> {
     pub work: U256<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuotePaid<'decoder> {
     pub quote_id: Str0255<'decoder>,
     pub amount: u64,
     pub timestamp: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelOpened<'decoder> {
     pub downstream_id: u32,
     pub channel_id: u32,
@@ -124,7 +124,7 @@ pub struct ChannelOpened<'decoder> {
     pub target: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelClosed<'decoder> {
     pub downstream_id: u32,
     pub channel_id: u32,
@@ -132,7 +132,7 @@ pub struct ChannelClosed<'decoder> {
     pub reason: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChannelTargetChanged {
     pub downstream_id: u32,
     pub channel_id: u32,
@@ -140,7 +140,7 @@ pub struct ChannelTargetChanged {
     pub target: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownstreamConnected<'decoder> {
     pub downstream_id: u32,
     pub flags: u32,
@@ -152,14 +152,14 @@ pub struct DownstreamConnected<'decoder> {
     pub device_id: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DownstreamDisconnected<'decoder> {
     pub downstream_id: u32,
     pub timestamp: u64,
     pub reason: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BlockFound<'decoder> {
     pub downstream_id: u32,
     pub channel_id: u32,
@@ -168,14 +168,14 @@ pub struct BlockFound<'decoder> {
     pub block_hash: U256<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainTipChanged {
     pub timestamp: u64,
     pub height: u32,
     pub target: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinerConnected<'decoder> {
     pub miner_id: u32,
     pub name: Str0255<'decoder>,
@@ -184,14 +184,14 @@ pub struct MinerConnected<'decoder> {
     pub user_agent: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinerDisconnected<'decoder> {
     pub miner_id: u32,
     pub timestamp: u64,
     pub reason: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinerShareSubmitted {
     pub miner_id: u32,
     pub timestamp: u64,
@@ -199,41 +199,41 @@ pub struct MinerShareSubmitted {
     pub share: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinerShareRejected<'decoder> {
     pub miner_id: u32,
     pub timestamp: u64,
     pub error_code: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MinerHashrateUpdate {
     pub miner_id: u32,
     pub hashrate: u64,
     pub timestamp: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamConnected<'decoder> {
     pub timestamp: u64,
     pub address: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpstreamDisconnected<'decoder> {
     pub timestamp: u64,
     pub address: Str0255<'decoder>,
     pub reason: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceInfo<'decoder> {
     pub timestamp: u64,
     pub name: Str0255<'decoder>,
     pub value: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventsDropped<'decoder> {
     pub count: u64,
     pub first_timestamp: u64,
@@ -241,23 +241,23 @@ pub struct EventsDropped<'decoder> {
     pub reason: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     pub timestamp: u64,
     pub flags: u32,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnounceBegin {
     pub timestamp: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AnnounceEnd {
     pub timestamp: u64,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionStarted<'decoder> {
     pub session_id: u64,
     pub role: u8,
@@ -267,7 +267,7 @@ pub struct SessionStarted<'decoder> {
     pub vendor: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionEnded<'decoder> {
     pub session_id: u64,
     pub timestamp: u64,
@@ -275,7 +275,7 @@ pub struct SessionEnded<'decoder> {
     pub reason: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
     pub session_id: u64,
     pub first_sequence: u64,
@@ -285,7 +285,7 @@ pub struct Gap {
     pub kind: u8,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertFired<'decoder> {
     pub timestamp: u64,
     pub alert: Str0255<'decoder>,
@@ -293,7 +293,7 @@ pub struct AlertFired<'decoder> {
     pub message: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AlertResolved<'decoder> {
     pub timestamp: u64,
     pub alert: Str0255<'decoder>,
@@ -301,13 +301,13 @@ pub struct AlertResolved<'decoder> {
     pub message: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Test<'decoder> {
     pub timestamp: u64,
     pub message: Str0255<'decoder>,
 }
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Malformed<'decoder> {
     pub msg_type: u8,
     pub length: u32,

@@ -71,7 +71,17 @@ macro_rules! events {
                 }
             }
 
-            /// Appends header and payload.
+            /// Bytes of the payload.
+            #[must_use]
+            pub fn payload_size(&self) -> usize {
+                match self {
+                    $( Self::$name(event) => event.payload_size(), )*
+                    Self::Unknown { payload, .. } => payload.len(),
+                }
+            }
+
+            /// Appends header and payload. The one event that can exceed [`MAX_PAYLOAD`](crate::limits::MAX_PAYLOAD) is an
+            /// unknown one made by hand; readers refuse it.
             pub fn encode(&self, out: &mut Vec<u8>) {
                 match self {
                     $( Self::$name(event) => event.encode(out), )*

@@ -37,7 +37,7 @@ impl<'a> FrameView<'a> {
     #[inline]
     #[must_use]
     pub fn payload(&self) -> &'a [u8] {
-        &self.bytes[HEADER_SIZE..]
+        self.bytes.get(HEADER_SIZE..).unwrap_or_default()
     }
 
     /// Whether the frame takes a sequence number.

@@ -45,3 +45,6 @@ pub const MAX_FUTURE: Duration = Duration::from_secs(120);
 
 /// Open objects (downstreams, channels, miners, upstreams, source facts) that one session may have.
 pub const MAX_OPEN_OBJECTS: usize = 65_536;
+
+/// Bytes of frames that describe the open objects of one session.
+pub const MAX_OPEN_BYTES: usize = 16 << 20;

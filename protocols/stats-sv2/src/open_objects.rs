@@ -1,12 +1,12 @@
 //! What is open at a publisher: downstreams, channels, miners, upstreams and facts about the source, learned from state
 //! events in order. The publisher announces from it after a loss; the journal carries it past its tail.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::codec::Message;
 use crate::event::{AnnounceBegin, AnnounceEnd, Event, EventKind};
 use crate::frame::FrameView;
-use crate::limits::MAX_OPEN_OBJECTS;
+use crate::limits::{MAX_OPEN_BYTES, MAX_OPEN_OBJECTS};
 use crate::value::{ChannelId, DownstreamId, MinerId, UnixMillis};
 
 /// What an open object is known by. The order is the order of an announcement: a channel after its downstream.
@@ -27,11 +27,21 @@ struct Opened {
     changed: Option<Box<[u8]>>,
 }
 
-/// The open objects of one session.
+impl Opened {
+    fn size(&self) -> usize {
+        self.opened.len() + self.changed.as_ref().map_or(0, |frame| frame.len())
+    }
+}
+
+/// The open objects of one session, at most [`MAX_OPEN_OBJECTS`] of together [`MAX_OPEN_BYTES`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OpenObjects {
     objects: BTreeMap<Key, Opened>,
-    /// Objects that did not fit the limit.
+    /// Bytes of all frames in `objects`.
+    bytes: usize,
+    /// Between the marks of an announcement: what it has named so far.
+    announced: Option<BTreeSet<Key>>,
+    /// Frames that were not taken up because of a limit.
     refused: u64,
 }
 
@@ -53,10 +63,14 @@ impl OpenObjects {
                 | EventKind::UpstreamDisconnected
                 | EventKind::SourceInfo
                 | EventKind::ChainTipChanged
+                | EventKind::AnnounceBegin
+                | EventKind::AnnounceEnd
         )
     }
 
     /// Learns from one event frame. Frames that do not decode, and those of other kinds, change nothing.
+    ///
+    /// At the end mark of an announcement, what it did not name is closed.
     pub fn apply(&mut self, frame: FrameView<'_>) {
         if !Self::concerns(EventKind::from_type(frame.msg_type)) {
             return;
@@ -64,38 +78,25 @@ impl OpenObjects {
         let Ok(event) = Event::decode(frame) else { return };
         match event {
             Event::DownstreamConnected(e) => self.open(Key::Downstream(e.downstream_id), frame),
-            Event::DownstreamDisconnected(e) => {
-                let id = e.downstream_id;
-                self.objects.remove(&Key::Downstream(id));
-                let channels: Vec<Key> = self
-                    .objects
-                    .range(Key::Channel(id, ChannelId(0))..=Key::Channel(id, ChannelId(u32::MAX)))
-                    .map(|(key, _)| key.clone())
-                    .collect();
-                for key in channels {
-                    self.objects.remove(&key);
-                }
-            }
+            Event::DownstreamDisconnected(e) => self.close_downstream(e.downstream_id),
             Event::ChannelOpened(e) => self.open(Key::Channel(e.downstream_id, e.channel_id), frame),
-            Event::ChannelClosed(e) => {
-                self.objects.remove(&Key::Channel(e.downstream_id, e.channel_id));
-            }
+            Event::ChannelClosed(e) => self.close(&Key::Channel(e.downstream_id, e.channel_id)),
             Event::ChannelTargetChanged(e) => {
                 self.change(&Key::Channel(e.downstream_id, e.channel_id), frame);
             }
             Event::MinerConnected(e) => self.open(Key::Miner(e.miner_id), frame),
-            Event::MinerDisconnected(e) => {
-                self.objects.remove(&Key::Miner(e.miner_id));
-            }
+            Event::MinerDisconnected(e) => self.close(&Key::Miner(e.miner_id)),
             Event::MinerHashrateUpdate(e) => self.change(&Key::Miner(e.miner_id), frame),
             Event::UpstreamConnected(e) => {
                 self.open(Key::Upstream(e.address.as_str().to_owned()), frame);
             }
             Event::UpstreamDisconnected(e) => {
-                self.objects.remove(&Key::Upstream(e.address.as_str().to_owned()));
+                self.close(&Key::Upstream(e.address.as_str().to_owned()));
             }
             Event::SourceInfo(e) => self.open(Key::Source(e.name.as_str().to_owned()), frame),
             Event::ChainTipChanged(_) => self.open(Key::Tip, frame),
+            Event::AnnounceBegin(_) => self.announced = Some(BTreeSet::new()),
+            Event::AnnounceEnd(_) => self.close_unannounced(),
             _ => {}
         }
     }
@@ -130,23 +131,69 @@ impl OpenObjects {
         self.objects.is_empty()
     }
 
-    /// Objects that were not taken up because [`MAX_OPEN_OBJECTS`] were open.
+    /// Bytes of the frames that [`frames`](Self::frames) gives.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Frames that were not taken up because [`MAX_OPEN_OBJECTS`] or [`MAX_OPEN_BYTES`] was reached.
     #[must_use]
     pub fn refused(&self) -> u64 {
         self.refused
     }
 
     fn open(&mut self, key: Key, frame: FrameView<'_>) {
-        if self.objects.len() >= MAX_OPEN_OBJECTS && !self.objects.contains_key(&key) {
+        let known = self.objects.get(&key).map(Opened::size);
+        let bytes = self.bytes - known.unwrap_or(0) + frame.bytes.len();
+        let fits = bytes <= MAX_OPEN_BYTES && (known.is_some() || self.objects.len() < MAX_OPEN_OBJECTS);
+        if let Some(announced) = &mut self.announced
+            && (fits || known.is_some())
+        {
+            announced.insert(key.clone());
+        }
+        if !fits {
             self.refused += 1;
             return;
         }
+        self.bytes = bytes;
         self.objects.insert(key, Opened { opened: frame.bytes.into(), changed: None });
     }
 
     fn change(&mut self, key: &Key, frame: FrameView<'_>) {
-        if let Some(object) = self.objects.get_mut(key) {
-            object.changed = Some(frame.bytes.into());
+        let Some(object) = self.objects.get_mut(key) else { return };
+        let before = object.changed.as_ref().map_or(0, |frame| frame.len());
+        let bytes = self.bytes - before + frame.bytes.len();
+        if bytes > MAX_OPEN_BYTES {
+            self.refused += 1;
+            return;
         }
+        self.bytes = bytes;
+        object.changed = Some(frame.bytes.into());
+    }
+
+    fn close(&mut self, key: &Key) {
+        if let Some(object) = self.objects.remove(key) {
+            self.bytes -= object.size();
+        }
+    }
+
+    fn close_downstream(&mut self, id: DownstreamId) {
+        self.close(&Key::Downstream(id));
+        let channels: Vec<Key> = self
+            .objects
+            .range(Key::Channel(id, ChannelId(0))..=Key::Channel(id, ChannelId(u32::MAX)))
+            .map(|(key, _)| key.clone())
+            .collect();
+        for key in channels {
+            self.close(&key);
+        }
+    }
+
+    fn close_unannounced(&mut self) {
+        // An end mark without its beginning names nothing and closes nothing.
+        let Some(announced) = self.announced.take() else { return };
+        self.objects.retain(|key, _| announced.contains(key));
+        self.bytes = self.objects.values().map(Opened::size).sum();
     }
 }

@@ -1,6 +1,6 @@
 //! The messages that open, acknowledge and close a session. They take no sequence number.
 
-use crate::codec::messages;
+use crate::codec::{DecodeError, messages};
 use crate::value::{Role, Text};
 
 /// Set in [`OpenStatsSession::flags`]: the publisher is a replaced session that delivers its rest. Its state events
@@ -35,17 +35,17 @@ messages! {
         flags: u32,
         /// What kind of program publishes.
         role: Role,
-        /// The publisher's stable name, such as `pool-eu-1`.
+        /// The publisher's stable name, such as `pool-eu-1`; never empty.
         publisher: Text<'a>,
         /// Random, one for each run of the publisher, 1 to 2^63-1.
         session_id: u64,
-        /// The oldest number that the publisher can still send, or its next unused one.
+        /// The oldest number that the publisher can still send, or its next unused one; the first is 1.
         first_sequence: u64,
         /// Name and version of the program.
         vendor: Text<'a>,
         /// Shared secret; empty where none is asked.
         token: Text<'a>,
-    }
+    } check identified
 
     /// The session is open; the next event frame is number `committed_sequence` + 1.
     0x01 OpenStatsSessionSuccess {
@@ -78,4 +78,17 @@ messages! {
         /// `malformed`, `shutdown`, or other text for people.
         reason: Text<'a>,
     }
+}
+
+/// What identifies a session must be there.
+fn identified(open: &OpenStatsSession<'_>) -> Result<(), DecodeError> {
+    if open.publisher.as_str().is_empty() {
+        return Err(DecodeError::Empty { field: "publisher" });
+    }
+    for (field, value) in [("session_id", open.session_id), ("first_sequence", open.first_sequence)] {
+        if value == 0 {
+            return Err(DecodeError::OutOfRange { field, value });
+        }
+    }
+    Ok(())
 }
