@@ -1,0 +1,5 @@
+//! The stories: real counterparts in real processes, told over the builders of the harness. One binary, so that the
+//! counterparts and the sidecar are built once and the stories share their code.
+#![forbid(unsafe_code)]
+
+mod sri_chain;
