@@ -1,5 +1,5 @@
 //! Real counterparts and the harness around them: the unmodified SRI pool and translator as processes, a mock
-//! template provider, a small SV1 miner, and readers of what the counterparts say about themselves.
+//! template provider, a small SV1 miner, an SV2 mining client, and readers of what the counterparts say about themselves.
 //!
 //! Nothing here is part of the product. The stories in `tests/stories` read like sentences over these builders;
 //! every wait is for a condition with a deadline, every process dies with the handle that owns it.
@@ -7,12 +7,14 @@
 
 pub mod http;
 pub mod mining_chain;
+mod noise;
 pub mod ports;
 pub mod process;
 pub mod sidecar;
 pub mod sri;
 pub mod sri_api;
 pub mod sv1_miner;
+pub mod sv2_client;
 pub mod template_provider;
 pub mod test_folder;
 pub mod wait;
@@ -23,6 +25,7 @@ pub use sidecar::Sidecar;
 pub use sri::{Pool, Translator};
 pub use sri_api::{MonitoringApi, PoolSnapshot, TranslatorSnapshot};
 pub use sv1_miner::{BadShare, MinerCounts, Sv1Miner, Verdict};
+pub use sv2_client::{Answer, Sv2Client};
 pub use template_provider::TemplateProvider;
 pub use test_folder::{TestFolder, story};
 pub use wait::wait_for;

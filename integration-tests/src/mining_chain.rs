@@ -1,9 +1,10 @@
 //! A whole mining chain: template provider, unmodified pool, unmodified translator, two SV1 miners. The ground on
 //! which the bridge stands.
 
-use std::time::Duration;
+use std::{cell::Cell, time::Duration};
 
 use anyhow::{Result, ensure};
+use tokio::time::Instant;
 
 use crate::{
     Pool, PoolSnapshot, Sv1Miner, TemplateProvider, TestFolder, Translator,
@@ -12,6 +13,9 @@ use crate::{
 
 /// For everything that takes a moment on a free machine; a loaded one may take its time.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+
+/// The monitoring APIs copy their state once a second.
+const TWO_REFRESHES: Duration = Duration::from_secs(2);
 
 /// Template provider, pool, translator with one channel per miner, and the miners alice and bob.
 #[derive(Debug)]
@@ -53,25 +57,32 @@ impl MiningChain {
     }
 
     /// Lets both miners pause, and waits until the pool's log, the pool's API and the translator agree on what was
-    /// accepted: their snapshots are out of phase, so one look proves nothing while shares are under way. The
-    /// counts stay what they are until [`Self::resume`].
+    /// accepted, and go on agreeing for longer than their snapshots live: the snapshots are out of phase, and a last
+    /// share may still be under way between them. The counts stay what they are until [`Self::resume`].
     ///
     /// # Errors
     /// At the deadline, with what each of them said last.
     pub async fn settle(&self) -> Result<PoolSnapshot> {
         let alice = self.alice.pause().await?;
         let bob = self.bob.pause().await?;
+        let agreed: Cell<Option<(u64, Instant)>> = Cell::new(None);
         let snapshot = wait_for("pool log, pool API and translator to agree", SETTLED_WITHIN, || async {
             let log = self.pool.accepted_in_log()?;
             let pool = self.pool.counts().await?;
             let translator = self.translator.counts().await?;
-            let agree = log == pool.accepted() && log == translator.acknowledged();
-            let seen = (log, pool.accepted(), translator.acknowledged(), translator.submitted());
-            Ok(if agree {
-                Look::Done(pool)
-            } else {
-                Look::NotYet(format!("log, pool, acknowledged, submitted: {seen:?}"))
-            })
+            let seen = format!(
+                "{log} in the log, {} in the pool's API, {} of {} acknowledged to the translator",
+                pool.accepted(),
+                translator.acknowledged(),
+                translator.submitted()
+            );
+            if log != pool.accepted() || log != translator.acknowledged() {
+                agreed.set(None);
+                return Ok(Look::NotYet(seen));
+            }
+            let (count, since) = agreed.get().filter(|(count, _)| *count == log).unwrap_or((log, Instant::now()));
+            agreed.set(Some((count, since)));
+            Ok(if since.elapsed() > TWO_REFRESHES { Look::Done(pool) } else { Look::NotYet(seen) })
         })
         .await?;
         // A share that the pool counts and no miner submitted would be an invention of somebody.

@@ -6,7 +6,6 @@
 
 mod chain;
 mod connection;
-mod noise;
 
 use std::{
     net::SocketAddr,

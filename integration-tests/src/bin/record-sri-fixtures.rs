@@ -8,7 +8,7 @@ use std::{fs, net::SocketAddr, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use integration_tests::{
-    BadShare, MiningChain, TemplateProvider, http, story,
+    BadShare, MiningChain, Pool, Sv2Client, TemplateProvider, http, story,
     wait::{Look, wait_for},
 };
 
@@ -63,6 +63,24 @@ async fn main() -> Result<()> {
         .await?;
         record(&folder, "pool-channel-closed", pool.monitoring_address(), &POOL[1..4]).await?;
         record(&folder, "translator-miner-left", translator.monitoring_address(), &TRANSLATOR[..4]).await
+    })
+    .await?;
+    story("record-standard", async |files| {
+        let template_provider = TemplateProvider::builder().start().await?;
+        let pool = Pool::builder(files, template_provider.address()).start().await?;
+        let mut clients = [Sv2Client::connect(pool.address()).await?, Sv2Client::connect(pool.address()).await?];
+        for client in &mut clients {
+            let channel_id = client.open_channel("same.identity").await?;
+            client.submit(channel_id).await?;
+            client.submit_duplicate(channel_id).await?;
+            client.submit_for_unknown_job(channel_id).await?;
+        }
+        wait_for("the rejections to be counted", SOON, || async {
+            let rejected = pool.counts().await?.rejected();
+            Ok(Look::when(rejected == 4, rejected))
+        })
+        .await?;
+        record(&folder, "pool-standard", pool.monitoring_address(), &POOL[1..4]).await
     })
     .await
 }

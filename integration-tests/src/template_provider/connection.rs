@@ -15,10 +15,8 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::{
-    Shared, Template,
-    noise::{NoiseReader, NoiseWriter, respond},
-};
+use super::{Shared, Template};
+use crate::noise::{NoiseReader, NoiseWriter, respond};
 
 /// The only version of template distribution.
 const VERSION: u16 = 2;

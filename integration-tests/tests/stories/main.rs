@@ -3,3 +3,4 @@
 #![forbid(unsafe_code)]
 
 mod sri_chain;
+mod sri_paging;
