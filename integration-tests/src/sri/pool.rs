@@ -179,6 +179,7 @@ shares_per_minute = {shares_per_minute:?}
 share_batch_size = {share_batch_size}
 monitoring_address = "{monitoring}"
 monitoring_cache_refresh_secs = {MONITORING_REFRESH_SECS}
+supported_extensions = [0x0002]
 
 [template_provider_type.Sv2Tp]
 address = "{template_provider}"

@@ -193,3 +193,29 @@ async fn bad_shares_are_rejected_with_their_reasons_and_the_miner_may_count_more
     })
     .await
 }
+
+#[tokio::test]
+async fn an_aggregated_translator_shows_one_channel_for_two_miners() -> Result<()> {
+    story("aggregated", async |folder| {
+        let template_provider = TemplateProvider::builder().start().await?;
+        let pool = Pool::builder(folder, template_provider.address()).start().await?;
+        let translator = Translator::builder(folder, &pool).aggregated().worker_names().start().await?;
+        let alice = Sv1Miner::builder(translator.address()).user("account.one").start().await?;
+        let bob = Sv1Miner::builder(translator.address()).user("account.two").start().await?;
+        alice.wait_for_accepted(10, SOON).await?;
+        bob.wait_for_accepted(10, SOON).await?;
+        let (alice, bob) = (alice.pause().await?, bob.pause().await?);
+        let (pool, translator) = wait_for("the pool to have counted both miners", SOON, || async {
+            let (pool, translator) = (pool.counts().await?, translator.counts().await?);
+            let all = pool.accepted() >= alice.accepted + bob.accepted && translator.acknowledged() == pool.accepted();
+            Ok(Look::when(all, (pool, translator)))
+        })
+        .await?;
+        ensure!(pool.accepted() == alice.accepted + bob.accepted, "{} of {alice:?} {bob:?}", pool.accepted());
+        ensure!(pool.channels.len() == 1 && translator.channels.len() == 1, "one channel on both sides");
+        let workers: Vec<&str> = translator.miners.values().map(|miner| miner.sv1_worker_name.as_str()).collect();
+        ensure!(workers == ["one", "two"], "the translator's workers are {workers:?}");
+        Ok(())
+    })
+    .await
+}
