@@ -11,6 +11,7 @@ use stats_sv2::limits::{HEADER_SIZE, MAX_PAYLOAD, U64_LIMIT};
 use stats_sv2::{DecodeError, Event, EventKind, FrameView, Text, definition, event, read_frame, session};
 
 use crate::entropy::{Define, Entropy, Sample};
+use crate::every_message::every_message;
 
 /// One message: what is checked about it, with its types taken away.
 struct Case {
@@ -123,47 +124,7 @@ macro_rules! cases {
     };
 }
 
-cases! {
-    session::OpenStatsSession { min_version, max_version, flags, role, publisher, session_id, first_sequence, vendor, token }
-    session::OpenStatsSessionSuccess { version, flags, committed_sequence, max_unacked }
-    session::OpenStatsSessionError { flags, error_code }
-    session::StatsAck { committed_sequence }
-    session::CloseStatsSession { reason }
-    event::ShareSubmitted { downstream_id, timestamp, channel_id, sequence_number, target, share }
-    event::ShareRejected { downstream_id, timestamp, channel_id, sequence_number, error_code }
-    event::QuoteCreated { downstream_id, amount, timestamp, channel_id, share_hash, sequence_number }
-    event::QuoteSent { downstream_id, channel_id, sequence_number, amount, timestamp, share_hash }
-    event::QuoteAnswered { share_hash, quote_id, timestamp }
-    event::QuoteFailed { share_hash, error_code, error_message, timestamp }
-    event::SharesCounted { downstream_id, channel_id, timestamp, since, accepted, rejected, work }
-    event::QuotePaid { quote_id, amount, timestamp }
-    event::ChannelOpened { downstream_id, channel_id, timestamp, kind, user_identity, nominal_hashrate, target }
-    event::ChannelClosed { downstream_id, channel_id, timestamp, reason }
-    event::ChannelTargetChanged { downstream_id, channel_id, timestamp, target }
-    event::DownstreamConnected { downstream_id, flags, timestamp, address, vendor, hardware_version, firmware, device_id }
-    event::DownstreamDisconnected { downstream_id, timestamp, reason }
-    event::BlockFound { downstream_id, channel_id, timestamp, height, block_hash }
-    event::ChainTipChanged { timestamp, height, target }
-    event::MinerConnected { miner_id, name, timestamp, address, user_agent }
-    event::MinerDisconnected { miner_id, timestamp, reason }
-    event::MinerShareSubmitted { miner_id, timestamp, target, share }
-    event::MinerShareRejected { miner_id, timestamp, error_code }
-    event::MinerHashrateUpdate { miner_id, hashrate, timestamp }
-    event::UpstreamConnected { timestamp, address }
-    event::UpstreamDisconnected { timestamp, address, reason }
-    event::SourceInfo { timestamp, name, value }
-    event::EventsDropped { count, first_timestamp, last_timestamp, reason }
-    event::Heartbeat { timestamp, flags }
-    event::AnnounceBegin { timestamp }
-    event::AnnounceEnd { timestamp }
-    event::SessionStarted { session_id, role, timestamp, first_sequence, flags, vendor }
-    event::SessionEnded { session_id, timestamp, outcome, reason }
-    event::Gap { session_id, first_sequence, last_sequence, since, timestamp, kind }
-    event::AlertFired { timestamp, alert, subject, message }
-    event::AlertResolved { timestamp, alert, subject, message }
-    event::Test { timestamp, message }
-    event::Malformed { msg_type, length, reason }
-}
+every_message!(cases);
 
 /// Gives a random message what its whole-message check asks for; only the opening has one.
 fn repair(message: &mut dyn Any) {
