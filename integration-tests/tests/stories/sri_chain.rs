@@ -152,7 +152,14 @@ async fn bad_shares_are_rejected_with_their_reasons_and_the_miner_may_count_more
         let translator = Translator::builder(folder, &pool).min_miner_hashrate(1_000.0).start().await?;
         let miner = Sv1Miner::builder(translator.address()).user("carol.rig").start().await?;
         miner.wait_for_accepted(3, SOON).await?;
-        miner.pause().await?;
+        let accepted = miner.pause().await?.accepted;
+        // A share still under way between translator and pool when the tip moves would be rejected as stale there,
+        // after the miner was told that it counts.
+        wait_for("the pool to have counted what the miner has", SOON, || async {
+            let counted = pool.counts().await?.accepted();
+            Ok(Look::when(counted == accepted, counted))
+        })
+        .await?;
         template_provider.new_block();
         miner.wait_for_counts("a job on the new tip", SOON, |counts| counts.new_tips > 0).await?;
 
