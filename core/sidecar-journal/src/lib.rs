@@ -1,0 +1,22 @@
+//! The durable log of the sidecar: append, acknowledge after commit, read from a cursor, cursors, dead letters,
+//! retention, check. One SQLite file, one thread that writes it.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod dead_letter;
+pub mod error;
+pub mod journal;
+pub mod local;
+pub mod offline;
+pub mod reader;
+pub mod report;
+pub mod session;
+
+pub use config::{JournalConfig, JournalSettings, WhenFull};
+pub use dead_letter::DeadLetter;
+pub use error::{AppendError, JournalError, OpenError};
+pub use journal::Journal;
+pub use local::{LocalRun, LocalState};
+pub use reader::{JournalReader, Tail};
+pub use report::{Head, JournalHealth, JournalStats, OpenReport, Salvage, SessionInfo};
+pub use session::{MAX_RUN_BYTES, MalformedFrame, OpenSession, OpenedSession, Run, SessionWriter, carries_state};
