@@ -14,4 +14,5 @@ mod messages;
 mod open_objects;
 #[path = "../../examples/vectors/sessions.rs"]
 mod sessions;
+mod spec;
 mod vectors;
