@@ -13,9 +13,9 @@ use crate::registry::Registry;
 use crate::session::Run;
 
 /// The writer commits as soon as this many bytes wait.
-pub const COMMIT_BYTES: usize = 256 << 10;
+pub(crate) const COMMIT_BYTES: usize = 256 << 10;
 /// What may gather while a commit runs.
-pub const GATHER_BYTES: usize = 4 << 20;
+pub(crate) const GATHER_BYTES: usize = 4 << 20;
 
 /// What the writer is given to do.
 #[derive(Debug, Default)]
@@ -33,8 +33,6 @@ pub(crate) struct State {
     pub(crate) notes: Notes,
     urgent: bool,
     closing: Option<Instant>,
-    /// The writer thread has ended.
-    stopped: bool,
 }
 
 #[derive(Debug)]
@@ -56,7 +54,6 @@ impl Intake {
             notes: Notes::default(),
             urgent: false,
             closing: None,
-            stopped: false,
         };
         Self {
             state: Mutex::new(state),
@@ -188,14 +185,16 @@ impl Intake {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
-            if now >= until || state.closing.is_some() || state.notes.since.is_some() {
+            let closed = state.closing.is_some_and(|deadline| now >= deadline);
+            if now >= until || closed || state.notes.since.is_some() {
                 return Work {
                     group: Group::default(),
                     notes: std::mem::take(&mut state.notes),
                     closing: state.closing,
                 };
             }
-            state = self.wait(state, until - now);
+            let until = state.closing.map_or(until, |deadline| deadline.min(until));
+            state = self.wait(state, until.saturating_duration_since(now));
         }
     }
 
@@ -240,14 +239,9 @@ impl Intake {
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.closing.get_or_insert_with(Instant::now);
-        state.stopped = true;
         state.group = Group::default();
         state.notes = Notes::default();
         drop(state);
         self.room.close();
-    }
-
-    pub(crate) fn is_stopped(&self) -> bool {
-        self.lock().stopped
     }
 }

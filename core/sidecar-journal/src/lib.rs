@@ -12,6 +12,22 @@ pub mod reader;
 pub mod report;
 pub mod session;
 
+mod ballast;
+#[cfg(test)]
+mod fault;
+mod group;
+mod intake;
+mod open_state;
+mod recent;
+mod registry;
+mod retention;
+mod row;
+mod salvage;
+mod schema;
+mod shared;
+mod store;
+mod writer;
+
 pub use config::{JournalConfig, JournalSettings, WhenFull};
 pub use dead_letter::DeadLetter;
 pub use error::{AppendError, JournalError, OpenError};
@@ -19,4 +35,5 @@ pub use journal::Journal;
 pub use local::{LocalRun, LocalState};
 pub use reader::{JournalReader, Tail};
 pub use report::{Head, JournalHealth, JournalStats, OpenReport, Salvage, SessionInfo};
+pub use registry::{EXPIRY_GRACE, MAX_OPEN_SESSIONS, SESSION_EXPIRES_AFTER};
 pub use session::{MAX_RUN_BYTES, MalformedFrame, OpenSession, OpenedSession, Run, SessionWriter, carries_state};

@@ -89,4 +89,9 @@ impl ReadLimit {
         self.bytes = self.bytes.saturating_sub(bytes);
         true
     }
+
+    /// What was admitted last turned out damaged: the next record is the first again.
+    pub(crate) fn skip_damaged(&mut self) {
+        self.first = true;
+    }
 }

@@ -27,9 +27,9 @@ pub const SESSION_EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// After a start publishers get this long to come back before anything is expired: the sidecar itself may have been away.
 pub const EXPIRY_GRACE: Duration = Duration::from_secs(600);
 /// An ended session is remembered for this long after its last record has left, so that a late resend is recognised.
-pub const SESSION_REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
+pub(crate) const SESSION_REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Ended sessions without records that are remembered at most.
-pub const MAX_REMEMBERED_SESSIONS: usize = 16_384;
+pub(crate) const MAX_REMEMBERED_SESSIONS: usize = 16_384;
 
 /// A session that used this part of its window has its commit at once, or it would soon stand still.
 const WINDOW_SHARE: u32 = 4;

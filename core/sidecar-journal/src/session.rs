@@ -8,6 +8,9 @@ use stats_sv2::{EventKind, Role, UnixMillis};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
 use crate::error::{AppendError, JournalError};
+use crate::group::Group;
+use crate::registry::{Opened, Registry};
+use crate::shared::Shared;
 
 /// Bytes of one run at most.
 pub const MAX_RUN_BYTES: usize = 256 << 10;
@@ -82,15 +85,22 @@ pub struct MalformedFrame {
 /// One connection of a session. Dropping it means that the connection was lost, which closes nothing.
 #[derive(Debug)]
 pub struct SessionWriter {
+    shared: Arc<Shared>,
+    id: i64,
+    generation: u64,
     acknowledged: watch::Receiver<u64>,
 }
 
 impl SessionWriter {
-    /// Hands a run to the writer, waiting for a place. The run is durable once [`acknowledged`](Self::acknowledged)
-    /// reaches its last number.
+    pub(crate) fn new(shared: Arc<Shared>, opened: Opened) -> Self {
+        let Opened { id, generation, acknowledged, .. } = opened;
+        Self { shared, id, generation, acknowledged }
+    }
+
+    /// Hands a run to the writer, waiting for a place. What is there already is left out. The run is durable once
+    /// [`acknowledged`](Self::acknowledged) reaches its last number.
     pub async fn append(&self, run: Run) -> Result<(), AppendError> {
-        drop(run);
-        Err(AppendError::Closed)
+        self.shared.intake.append(self.id, self.generation, run).await
     }
 
     /// The session's last durable number.
@@ -101,10 +111,22 @@ impl SessionWriter {
 
     /// The publisher closed its session: writes its end, and returns its last number once all is durable.
     pub async fn close(self, reason: &str) -> Result<u64, JournalError> {
-        let _ = reason;
-        Err(JournalError::Closed)
+        let intake = &self.shared.intake;
+        let now = intake.clock().now();
+        let close = |registry: &mut Registry, group: &mut Group| {
+            registry.close(self.id, self.generation, reason, now, group).ok_or_else(|| JournalError::Refused {
+                what: "a newer connection of this session has taken over".to_owned(),
+            })
+        };
+        intake.commit(|| JournalError::Closed, close).await
     }
 
     /// The connection was lost. Closes nothing.
     pub fn detach(self) {}
+}
+
+impl Drop for SessionWriter {
+    fn drop(&mut self) {
+        self.shared.intake.lock().registry.detach(self.id, self.generation);
+    }
 }
