@@ -36,3 +36,8 @@ pub const FIRST_DERIVED_TYPE: u8 = 0x40;
 
 /// End of the range of types that the sidecar makes.
 pub const LAST_DERIVED_TYPE: u8 = 0x4f;
+
+/// Runs the example of the README as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeDoctests;
