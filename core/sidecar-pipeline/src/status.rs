@@ -1,0 +1,202 @@
+//! The whole pipeline at one moment, and whether it is ready.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use serde::Serialize;
+use sidecar_core::Status;
+use sidecar_journal::{Journal, JournalHealth, JournalStats, SessionInfo};
+use stats_sv2::UnixMillis;
+
+use crate::health::{ComponentHealth, HealthSnapshot};
+use crate::listener::{ListenerSnapshot, ListenerView};
+use crate::sinks::{SinkSnapshot, SinkState};
+use crate::tap::TapSource;
+
+/// What is known of a running pipeline. Snapshots are made when asked for.
+#[derive(Debug)]
+pub struct PipelineStatus {
+    pub(crate) journal: Journal,
+    pub(crate) listener: Option<ListenerView>,
+    pub(crate) sinks: Vec<Arc<SinkState>>,
+    pub(crate) bridges: Vec<ComponentHealth>,
+    pub(crate) tap: TapSource,
+}
+
+/// Everything that the status endpoint and the metrics show.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PipelineSnapshot {
+    /// Whether everything is ready.
+    pub ready: bool,
+    /// What is not, and why.
+    pub not_ready: Vec<NotReady>,
+    /// The journal.
+    pub journal: JournalSnapshot,
+    /// The listener, where there is one.
+    pub listener: Option<ListenerStatus>,
+    /// Each session that the journal knows.
+    pub sources: Vec<SourceSnapshot>,
+    /// Each sink by name.
+    pub sinks: BTreeMap<String, SinkSnapshot>,
+    /// Each bridge by name.
+    pub bridges: BTreeMap<String, HealthSnapshot>,
+    /// Open taps.
+    pub taps: usize,
+    /// Events that slow taps lost since start.
+    pub tap_dropped: u64,
+}
+
+/// A component that is not ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct NotReady {
+    /// Which one: `journal`, `sinks.NAME`.
+    pub component: String,
+    /// Why, for people.
+    pub why: String,
+}
+
+/// The journal at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JournalSnapshot {
+    /// Its name, in hexadecimal.
+    pub id: String,
+    /// `healthy`, `failing` or `blocked`.
+    pub health: &'static str,
+    /// What fails.
+    pub what: Option<String>,
+    /// Since when it is not healthy, in Unix milliseconds.
+    pub since_ms: Option<u64>,
+    /// Sizes and counters.
+    #[serde(flatten)]
+    pub stats: JournalStats,
+}
+
+/// The listener with its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ListenerStatus {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its counters.
+    #[serde(flatten)]
+    pub counters: ListenerSnapshot,
+}
+
+/// One session.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SourceSnapshot {
+    /// Name of the publisher.
+    pub publisher: String,
+    /// What kind of program it is.
+    pub role: &'static str,
+    /// The session, in hexadecimal.
+    pub session: String,
+    /// Name and version of the program; untrusted text.
+    pub vendor: String,
+    /// Its last durable number.
+    pub committed_sequence: u64,
+    /// When the sidecar first accepted it, in Unix milliseconds.
+    pub started_at_ms: u64,
+    /// Time of its last event or heartbeat, in Unix milliseconds.
+    pub last_event_at_ms: Option<u64>,
+    /// When the sidecar last heard of it, in Unix milliseconds.
+    pub heard_at_ms: u64,
+    /// Whether a connection has it open.
+    pub connected: bool,
+    /// How it ended: `clean`, `replaced` or `expired`.
+    pub ended: Option<&'static str>,
+    /// It delivers its rest after it was replaced.
+    pub finishing: bool,
+    /// It ended without saying so: what it had not delivered is not known.
+    pub loss_unknown: bool,
+    /// Numbers that are lost.
+    pub missing: u64,
+}
+
+impl PipelineStatus {
+    /// Everything at this moment.
+    #[must_use]
+    pub fn snapshot(&self) -> PipelineSnapshot {
+        let not_ready = self.not_ready();
+        let head = self.journal.watch_head();
+        PipelineSnapshot {
+            ready: not_ready.is_empty(),
+            not_ready,
+            journal: self.journal_snapshot(),
+            listener: self
+                .listener
+                .as_ref()
+                .map(|view| ListenerStatus { address: view.address(), counters: view.snapshot() }),
+            sources: self.journal.sessions().into_iter().map(SourceSnapshot::from).collect(),
+            sinks: self.sinks.iter().map(|sink| (sink.health.name().to_string(), sink.snapshot(&head))).collect(),
+            bridges: self.bridges.iter().map(|bridge| (bridge.name().to_string(), bridge.snapshot())).collect(),
+            taps: self.tap.open_taps(),
+            tap_dropped: self.tap.dropped(),
+        }
+    }
+
+    /// What is not ready and why; empty means ready. The journal must be able to commit now, and each sink must have
+    /// started once; an optional sink that has failed holds nothing up.
+    #[must_use]
+    pub fn not_ready(&self) -> Vec<NotReady> {
+        let mut not_ready = Vec::new();
+        match &*self.journal.watch_health().borrow() {
+            JournalHealth::Healthy => {}
+            JournalHealth::Failing { what, .. } => {
+                not_ready.push(NotReady { component: "journal".to_owned(), why: what.clone() });
+            }
+            JournalHealth::Blocked { .. } => not_ready.push(NotReady {
+                component: "journal".to_owned(),
+                why: "it is full and waits for the sinks (when_full = \"block\")".to_owned(),
+            }),
+        }
+        for sink in &self.sinks {
+            let health = sink.health.snapshot();
+            let given_up = health.status == Status::Failed && !sink.required;
+            if !health.started_once && !given_up {
+                not_ready.push(NotReady {
+                    component: format!("sinks.{}", sink.health.name()),
+                    why: health.last_error.unwrap_or_else(|| "it has not started yet".to_owned()),
+                });
+            }
+        }
+        not_ready
+    }
+
+    fn journal_snapshot(&self) -> JournalSnapshot {
+        let (health, what, since) = match &*self.journal.watch_health().borrow() {
+            JournalHealth::Healthy => ("healthy", None, None),
+            JournalHealth::Failing { what, since } => ("failing", Some(what.clone()), Some(since.0)),
+            JournalHealth::Blocked { since } => ("blocked", None, Some(since.0)),
+        };
+        let id = self.journal.id().to_string();
+        JournalSnapshot { id, health, what, since_ms: since, stats: self.journal.stats() }
+    }
+}
+
+impl From<SessionInfo> for SourceSnapshot {
+    fn from(session: SessionInfo) -> Self {
+        use stats_sv2::event::{ENDED_CLEAN, ENDED_EXPIRED, ENDED_REPLACED};
+        let UnixMillis(last_event_at_ms) = session.last_event_at;
+        Self {
+            publisher: session.publisher.to_string(),
+            role: session.role.name(),
+            session: format!("{:016x}", session.session_id),
+            vendor: session.vendor,
+            committed_sequence: session.committed_sequence,
+            started_at_ms: session.started_at.0,
+            last_event_at_ms: (last_event_at_ms > 0).then_some(last_event_at_ms),
+            heard_at_ms: session.heard_at.0,
+            connected: session.connected,
+            ended: session.ended.map(|outcome| match outcome {
+                ENDED_CLEAN => "clean",
+                ENDED_REPLACED => "replaced",
+                ENDED_EXPIRED => "expired",
+                _ => "unknown",
+            }),
+            finishing: session.finishing,
+            loss_unknown: session.loss_unknown,
+            missing: session.missing,
+        }
+    }
+}
