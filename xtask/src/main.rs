@@ -58,7 +58,7 @@ fn main() -> Result<()> {
         Task::Test { filter } => test(&filter),
         Task::Lint => lint(),
         Task::Bench { options } => bench(&options),
-        Task::Heavy => heavy(),
+        Task::Heavy => bench(&["--only".to_owned(), "heavy".to_owned()]),
         Task::Fuzz { seconds } => fuzz(seconds),
     }
 }
@@ -95,11 +95,6 @@ fn bench(options: &[String]) -> Result<()> {
     let mut command = cargo(["run", "--release", "--quiet", "--package", "integration-tests", "--bin", "benchmarks", "--"]);
     command.args(options);
     run(command)
-}
-
-fn heavy() -> Result<()> {
-    step("the sidecar, release profile", || run(cargo(["build", "--release", "--package", "hashpool-sidecar"])))?;
-    run(cargo(["run", "--release", "--quiet", "--package", "integration-tests", "--bin", "heavy"]))
 }
 
 fn fuzz(seconds: u32) -> Result<()> {

@@ -7,16 +7,14 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cargo, run, step};
 
-/// A program that must be there, and the Debian package that brings it.
-const SYSTEM_PROGRAMS: [(&str, &str); 1] = [
-    // SRI's pool compiles a Cap'n Proto schema.
-    ("capnp", "capnproto"),
-];
+/// A file that must be there, and the Debian package that brings it. SRI's pool compiles a Cap'n Proto schema.
+const SYSTEM_FILES: [(&str, &str); 2] =
+    [("/usr/bin/capnp", "capnproto"), ("/usr/include/capnp/c++.capnp", "libcapnp-dev")];
 
-/// Makes sure that the programs of the system are there; installs their packages when run as root on Debian.
+/// Makes sure that the packages of the system are there; installs their packages when run as root on Debian.
 pub(crate) fn system_packages() -> Result<()> {
     let missing: Vec<&str> =
-        SYSTEM_PROGRAMS.iter().filter(|(program, _)| !is_on_path(program)).map(|(_, package)| *package).collect();
+        SYSTEM_FILES.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
