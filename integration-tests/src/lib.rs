@@ -5,11 +5,13 @@
 //! every wait is for a condition with a deadline, every process dies with the handle that owns it.
 #![forbid(unsafe_code)]
 
+pub mod history;
 pub mod http;
 pub mod mining_chain;
 mod noise;
 pub mod ports;
 pub mod process;
+pub mod share_stream;
 pub mod sidecar;
 pub mod sri;
 pub mod sri_api;

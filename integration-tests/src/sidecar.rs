@@ -15,6 +15,7 @@ use crate::{
     ports::PortLease,
     process::{Process, ProcessSpec, wait_for_http},
     sri_api::Metrics,
+    wait::{Look, wait_for},
 };
 
 /// Names a binary to test instead of building one.
@@ -30,6 +31,7 @@ pub struct SidecarBuilder<'a> {
     listen: PortLease,
     admin: PortLease,
     sections: String,
+    disk_mib: Option<u32>,
 }
 
 /// A running sidecar. Dropping it kills it.
@@ -56,6 +58,7 @@ impl Sidecar {
             listen: PortLease::new()?,
             admin: PortLease::new()?,
             sections: String::new(),
+            disk_mib: None,
         })
     }
 
@@ -103,6 +106,55 @@ impl Sidecar {
     /// When the endpoint does not answer with JSON.
     pub async fn pipeline(&self) -> Result<serde_json::Value> {
         http::get_json(self.admin_address(), "/pipeline").await
+    }
+
+    /// Waits until every sink has taken everything that the journal holds.
+    ///
+    /// # Errors
+    /// At the deadline, with what `/pipeline` said last.
+    pub async fn wait_until_delivered(&self, deadline: Duration) -> Result<()> {
+        wait_until_delivered(self.admin_address(), deadline).await
+    }
+
+    /// Checks that each sink's ledger explains every event.
+    ///
+    /// # Errors
+    /// Names the sink and the difference.
+    pub async fn expect_balanced_ledgers(&self) -> Result<()> {
+        let pipeline = self.pipeline().await?;
+        for (name, sink) in sinks(&pipeline)? {
+            let ledger = &sink["ledger"];
+            let count = |value: &serde_json::Value| value.as_u64().unwrap_or(0);
+            let expired: u64 = ledger["expired"].as_object().map_or(0, |reasons| reasons.values().map(count).sum());
+            let explained = ["delivered", "filtered", "dead_lettered", "pending"].iter().map(|key| count(&ledger[key]));
+            let explained = explained.sum::<u64>() + expired;
+            ensure!(count(&ledger["appended"]) == explained, "the ledger of {name} does not balance: {ledger}");
+        }
+        Ok(())
+    }
+
+    /// The state folder as this process sees it: on the small disk, if it has one.
+    ///
+    /// # Errors
+    /// When the sidecar is not running.
+    pub fn state_folder(&self) -> Result<PathBuf> {
+        let folder = self.journal.parent().context("the journal lies in a folder")?;
+        let inside = folder.strip_prefix("/").context("the state folder is absolute")?;
+        Ok(PathBuf::from(format!("/proc/{}/root", self.process.id()?)).join(inside))
+    }
+
+    /// Starts a second sidecar with the same files and other ports; it is expected to refuse.
+    ///
+    /// # Errors
+    /// When it cannot be run at all.
+    pub async fn a_second_one_on_other_ports(&self, folder: &TestFolder) -> Result<Process> {
+        let binary = tokio::task::spawn_blocking(binary).await??;
+        let (listen, admin) = (PortLease::new()?, PortLease::new()?);
+        let text = std::fs::read_to_string(&self.config)?
+            .replace(&self.listen.address().to_string(), &listen.address().to_string())
+            .replace(&self.admin.address().to_string(), &admin.address().to_string());
+        let config = folder.write("second.toml", &text)?;
+        ProcessSpec::new("second", binary, folder.path()).arg("run").arg("-c").arg(config).start()
     }
 
     /// The process, for its log and for signals.
@@ -159,6 +211,13 @@ impl SidecarBuilder<'_> {
         self.section(&format!("[bridges.{name}]\ntype = \"sri\"\nurl = \"{url}\"\nevery = \"1s\""))
     }
 
+    /// Puts the state on a disk of its own with this many MiB, which only this process and `/proc` see.
+    #[must_use]
+    pub fn on_small_disk(mut self, mib: u32) -> Self {
+        self.disk_mib = Some(mib);
+        self
+    }
+
     /// Builds the binary once per test run, starts the sidecar and waits until it is ready.
     ///
     /// # Errors
@@ -178,12 +237,49 @@ impl SidecarBuilder<'_> {
             self.sections,
         );
         let config = self.folder.write(&format!("{}.toml", self.name), &text)?;
-        let process =
-            ProcessSpec::new(&self.name, binary, self.folder.path()).arg("run").arg("-c").arg(&config).start()?;
+        let process = match self.disk_mib {
+            None => ProcessSpec::new(&self.name, binary, self.folder.path()),
+            Some(mib) => on_small_disk(&self.name, &binary, self.folder.path(), &state, mib),
+        };
+        let process = process.arg("run").arg("-c").arg(&config).start()?;
         let mut sidecar = Sidecar { process, listen: self.listen, admin: self.admin, config, history, journal };
         wait_for_http(&mut sidecar.process, sidecar.admin.address(), "/ready", READY_WITHIN).await?;
         Ok(sidecar)
     }
+}
+
+/// In a mount namespace of its own, with a small tmpfs over the state folder. `unshare` and `sh` are replaced by the sidecar,
+/// so the process is the sidecar.
+fn on_small_disk(name: &str, binary: &Path, folder: &Path, state: &Path, mib: u32) -> ProcessSpec {
+    let script = format!("mount -t tmpfs -o size={mib}m tmpfs \"$0\" && exec \"$@\"");
+    // Whoever is not root becomes root of a user namespace, which may mount a tmpfs.
+    let flags = if rustix::process::geteuid().is_root() { "--mount" } else { "--map-root-user" };
+    ProcessSpec::new(name, "unshare", folder)
+        .arg(flags)
+        .arg("--mount")
+        .arg("sh")
+        .arg("-c")
+        .arg(script)
+        .arg(state)
+        .arg(binary)
+}
+
+/// Waits until every sink of the sidecar with this admin address has taken everything that the journal holds.
+///
+/// # Errors
+/// At the deadline, with what `/pipeline` said last.
+pub async fn wait_until_delivered(admin: SocketAddr, deadline: Duration) -> Result<()> {
+    wait_for("every sink to take everything", deadline, || async {
+        let pipeline: serde_json::Value = http::get_json(admin, "/pipeline").await?;
+        let done = sinks(&pipeline)?.values().all(|sink| sink["ledger"]["pending"] == 0);
+        Ok(Look::when(done, pipeline.to_string()))
+    })
+    .await?;
+    Ok(())
+}
+
+fn sinks(pipeline: &serde_json::Value) -> Result<&serde_json::Map<String, serde_json::Value>> {
+    pipeline["sinks"].as_object().with_context(|| format!("/pipeline has no sinks: {pipeline}"))
 }
 
 /// The sidecar's binary: the one named by `HASHPOOL_SIDECAR_BIN`, or one built by cargo, once per test process.

@@ -2,5 +2,9 @@
 //! counterparts and the sidecar are built once and the stories share their code.
 #![forbid(unsafe_code)]
 
+mod bridge;
+mod crashes;
+mod disks;
+mod short_form;
 mod sri_chain;
 mod sri_paging;
