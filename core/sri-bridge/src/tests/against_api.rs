@@ -65,6 +65,15 @@ async fn view(fake: &FakeProgram, known: &[u32]) -> Result<crate::View, PollErro
     read_view(&fake.url.parse().unwrap(), None, known.iter().copied()).await
 }
 
+#[test]
+fn a_running_bridge_may_move_between_threads() {
+    fn is_send(_: impl Send) {}
+    let settings = toml::from_str("url = 'http://127.0.0.1:9090'").unwrap();
+    let bridge = SriBridge::new("eu", settings, Arc::new(ManualClock::at(NOW)));
+    let store = MemoryStore::new();
+    is_send(bridge.run(&store, pending()));
+}
+
 #[tokio::test]
 async fn recorded_answers_of_a_pool() {
     let fake = FakeProgram::start(Program::new(SriRole::Pool)).await;
@@ -270,7 +279,7 @@ async fn nothing_is_counted_twice_or_left_out() {
     for round in 0..4 {
         while_running(&fake, &store, async {
             store.until(|replay| total(replay) == expected).await;
-            for fault in [None, Some(StoreFault::BeforeCommit), Some(StoreFault::AfterCommit)] {
+            for fault in [Some(StoreFault::AfterCommit), Some(StoreFault::BeforeCommit), None] {
                 *store.fault.lock().unwrap() = fault;
                 fake.with(|program| program.add_shares(1, 2, 3, 0.25));
                 expected += 3;

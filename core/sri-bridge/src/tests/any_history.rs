@@ -343,6 +343,65 @@ fn a_program_that_was_running_before_is_counted_from_its_start() {
     assert_eq!((counted.since, counted.accepted), (now, 1));
 }
 
+/// Each of these alone shows that an id belongs to another channel now.
+#[test]
+fn whatever_falls_begins_anew() {
+    let before = ChannelView {
+        accepted: 10,
+        rejected: 10,
+        work: Work::from_hashes(U256::from(10)),
+        best_difficulty: 10.0,
+        blocks: 10,
+        ..new_channel("alice")
+    };
+    let at = |channel: &ChannelView| view_of(SriRole::Pool, 990, &[(1, 2, channel.clone())]);
+    let (_, known) = difference(&Known::default(), &at(&before), UnixMillis(1_000_000), LONGEST_SPAN);
+    for after in [
+        ChannelView { accepted: 9, ..before.clone() },
+        ChannelView { rejected: 9, ..before.clone() },
+        ChannelView { work: Work::from_hashes(U256::from(9)), ..before.clone() },
+        ChannelView { best_difficulty: 9.0, ..before.clone() },
+        ChannelView { blocks: 9, ..before.clone() },
+        ChannelView { user_identity: "bob".to_owned(), ..before.clone() },
+    ] {
+        let (events, _) = difference(&known, &at(&after), UnixMillis(1_001_000), LONGEST_SPAN);
+        let [Event::ChannelClosed(_), Event::ChannelOpened(_), Event::SharesCounted(counted), blocks @ ..] =
+            events.as_slice()
+        else {
+            panic!("{after:?}: {events:?}");
+        };
+        let told = (counted.accepted, counted.rejected, Work::from_wire(counted.work), blocks.len());
+        assert_eq!(told, (after.accepted, after.rejected, after.work, after.blocks as usize));
+    }
+}
+
+#[test]
+fn a_channel_missed_between_pages_is_not_closed_at_once_nor_counted_again() {
+    let both = |accepted| {
+        let channel = ChannelView { accepted, ..new_channel("alice") };
+        view_of(SriRole::Pool, 990, &[(1, 2, channel.clone()), (1, 3, channel)])
+    };
+    let mut missing = both(10);
+    let downstream = missing.downstreams.get_mut(&1).unwrap();
+    downstream.channels.remove(&3);
+    downstream.paged = true;
+    let mut known = Known::default();
+    let mut poll = |view: &View| {
+        let (events, next) = difference(&known, view, UnixMillis(1_000_000), LONGEST_SPAN);
+        known = next;
+        events
+    };
+    poll(&both(10));
+    assert_eq!(kinds(&poll(&missing)), []);
+    assert_eq!(kinds(&poll(&missing)), [EventKind::ChannelClosed]);
+    assert_eq!(kinds(&poll(&missing)), []);
+    let events = poll(&both(11));
+    let [Event::SharesCounted(_), Event::ChannelOpened(_), Event::SharesCounted(counted)] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(counted.accepted, 1);
+}
+
 #[test]
 fn many_blocks_are_told_over_several_polls() {
     let found = |blocks| view_of(SriRole::Pool, 990, &[(1, 2, ChannelView { blocks, ..new_channel("alice") })]);

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -22,6 +23,9 @@ use tokio::task::JoinSet;
 
 use super::replay::Replay;
 use crate::{BridgeRun, BridgeStore, SavedState, SriRole};
+
+/// A condition that takes longer will never hold.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 const HALVES: [&str; 3] = ["clients", "server", "sv1"];
 
@@ -303,13 +307,19 @@ impl MemoryStore {
     /// Waits until what is stored shows it.
     pub(crate) async fn until(&self, shows: impl Fn(&Replay) -> bool) -> Replay {
         let mut runs = self.runs.subscribe();
-        loop {
-            runs.borrow_and_update();
-            let replay = self.replay();
-            if shows(&replay) {
-                return replay;
+        let watching = async {
+            loop {
+                runs.borrow_and_update();
+                let replay = self.replay();
+                if shows(&replay) {
+                    return replay;
+                }
+                runs.changed().await.unwrap();
             }
-            runs.changed().await.unwrap();
+        };
+        match tokio::time::timeout(DEADLINE, watching).await {
+            Ok(replay) => replay,
+            Err(_) => panic!("what is awaited never shows: {:?}", self.replay().totals),
         }
     }
 
@@ -317,7 +327,7 @@ impl MemoryStore {
     pub(crate) async fn polls(&self, count: usize) {
         let mut runs = self.runs.subscribe();
         let enough = runs.borrow().len() + count;
-        runs.wait_for(|runs| runs.len() >= enough).await.unwrap();
+        tokio::time::timeout(DEADLINE, runs.wait_for(|runs| runs.len() >= enough)).await.unwrap().unwrap();
     }
 }
 
