@@ -1,0 +1,193 @@
+//! Which time was observed and which was lost (delivery rules 6 and 14).
+
+use mining_stats::Spans;
+use rusqlite::{OptionalExtension, params};
+use stats_sv2::event::{EventsDropped, GAP_MISSING, Gap, HEARTBEAT_CLOCK_STEPPED, Heartbeat};
+
+use crate::apply::Run;
+use crate::cache::struck_slots;
+use crate::error::HistoryError;
+use crate::rollup;
+
+/// Times before the first block of Bitcoin (3 January 2009) are no times: an unset clock must not make decades observed.
+const EARLIEST_MS: u64 = 1_231_006_505_000;
+
+/// A loss that begins this soon after the last one of its kind is the same loss going on, so that a publisher that drops at
+/// every drain makes one row, not thousands.
+const SAME_LOSS_MS: u64 = 60_000;
+
+impl Run<'_> {
+    /// Consecutive numbers have come up to an event of this time: the observed span grows, or a new one begins.
+    #[inline]
+    pub(super) fn moment(&mut self, at: u64) -> Result<(), HistoryError> {
+        let session = &mut *self.session;
+        session.last_event_at = session.last_event_at.max(at);
+        session.earliest_since_heartbeat = session.earliest_since_heartbeat.min(at);
+        if session.observed.is_some() {
+            session.observed_end = session.observed_end.max(at);
+            return Ok(());
+        }
+        self.begin_span(at)
+    }
+
+    fn begin_span(&mut self, at: u64) -> Result<(), HistoryError> {
+        if at < EARLIEST_MS || self.record.kind != sidecar_core::RecordKind::Events {
+            return Ok(());
+        }
+        self.conn
+            .prepare_cached("INSERT INTO observed (source, session, start_at, end_at) VALUES (?1, ?2, ?3, ?3)")?
+            .execute(params![self.source.row, self.session.row, at])?;
+        self.session.observed = Some(self.conn.last_insert_rowid());
+        self.session.observed_end = at;
+        let Some(loss) = self.session.open_loss.take() else { return Ok(()) };
+        // The first event after missing numbers says until when they may have happened.
+        self.conn
+            .prepare_cached("UPDATE losses SET end_at = max(start_at, ?2), strikes = 1 WHERE id = ?1")?
+            .execute(params![loss, at])?;
+        let since: u64 = self
+            .conn
+            .prepare_cached("SELECT start_at FROM losses WHERE id = ?1")?
+            .query_row([loss], |row| row.get(0))?;
+        self.strike(since, at.max(since))
+    }
+
+    /// The observed span ends with the last event; what comes next begins another.
+    fn end_span(&mut self) -> Result<(), HistoryError> {
+        if let Some(span) = self.session.observed.take() {
+            self.conn
+                .prepare_cached("UPDATE observed SET end_at = max(end_at, ?2) WHERE id = ?1")?
+                .execute(params![span, self.session.observed_end])?;
+        }
+        self.session.observed_end = 0;
+        // What an interrupted announcement named stays; it will be announced again.
+        self.session.announcing = false;
+        Ok(())
+    }
+
+    pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, at: u64) -> Result<(), HistoryError> {
+        if heartbeat.flags & HEARTBEAT_CLOCK_STEPPED != 0 {
+            let last = self.session.last_heartbeat_at;
+            let start = [self.session.earliest_since_heartbeat, at, if last == 0 { at } else { last }];
+            let start = start.into_iter().min().unwrap_or(at);
+            let end = self.session.last_event_at.max(at);
+            self.lose("clock-stepped", start, end, 0, "", true)?;
+        }
+        self.session.last_heartbeat_at = at;
+        self.session.earliest_since_heartbeat = u64::MAX >> 1;
+        Ok(())
+    }
+
+    pub(super) fn events_dropped(&mut self, dropped: &EventsDropped<'_>) -> Result<(), HistoryError> {
+        self.source.dropped += dropped.count;
+        let end = self.at(dropped.last_timestamp);
+        // What a publisher drops happened in its session; a wild time must not strike out years.
+        let session_start: u64 = self
+            .conn
+            .prepare_cached("SELECT coalesce(min(start_at), ?2) FROM observed WHERE session = ?1")?
+            .query_row(params![self.session.row, end], |row| row.get(0))?;
+        let start = self.at(dropped.first_timestamp).max(session_start.saturating_sub(SAME_LOSS_MS)).min(end);
+        self.lose("events-dropped", start, end, dropped.count, dropped.reason.as_str(), true)
+    }
+
+    /// Numbers of this session that will never come.
+    pub(super) fn gap(&mut self, gap: &Gap) -> Result<(), HistoryError> {
+        let count = (gap.last_sequence + 1).saturating_sub(gap.first_sequence);
+        let end = self.session.observed_end;
+        let since = if end > 0 { end } else { self.at(gap.since) };
+        self.end_span()?;
+        if gap.kind != GAP_MISSING {
+            return self.lose("unseen", since, since, count, "", false);
+        }
+        self.source.missing += count;
+        self.open_loss("missing", since, count)
+    }
+
+    /// The numbers of the next record do not follow on the last applied one, and no gap record said so: the events were
+    /// expired before this sink read them, or the sink is younger than the session.
+    pub(super) fn numbers_jumped(&mut self, applied: u64) -> Result<(), HistoryError> {
+        let since = self.session.observed_end;
+        let (known, pending) = (self.session.observed.is_some(), self.session.open_loss.is_some());
+        self.end_span()?;
+        if !known || pending {
+            return Ok(());
+        }
+        self.open_loss("not-read", since, self.record.first_sequence - applied - 1)
+    }
+
+    /// Notes a loss whose end the next event will tell.
+    fn open_loss(&mut self, kind: &str, since: u64, events: u64) -> Result<(), HistoryError> {
+        if let Some(open) = self.session.open_loss {
+            self.conn
+                .prepare_cached("UPDATE losses SET events = events + ?2 WHERE id = ?1")?
+                .execute(params![open, events])?;
+            return Ok(());
+        }
+        self.conn
+            .prepare_cached(
+                "INSERT INTO losses (source, session, kind, start_at, end_at, events, strikes) VALUES (?1, ?2, ?3, ?4, ?4, ?5, 0)",
+            )?
+            .execute(params![self.source.row, self.session.row, kind, since, events])?;
+        // Without a known start no slot can be named; the span that ended is all that is left out.
+        if since >= EARLIEST_MS {
+            self.session.open_loss = Some(self.conn.last_insert_rowid());
+        }
+        Ok(())
+    }
+
+    /// Notes a loss of known extent and takes its slots out of the rates.
+    pub(super) fn lose(
+        &mut self,
+        kind: &str,
+        start: u64,
+        end: u64,
+        events: u64,
+        reason: &str,
+        strikes: bool,
+    ) -> Result<(), HistoryError> {
+        let last: Option<(i64, u64)> = self
+            .conn
+            .prepare_cached(
+                "SELECT id, end_at FROM losses WHERE source = ?1 AND session = ?2 AND kind = ?3 AND reason = ?4
+                   AND start_at <= ?5 AND end_at + ?6 >= ?5 AND end_at <= ?7 ORDER BY end_at DESC LIMIT 1",
+            )?
+            .query_row(params![self.source.row, self.session.row, kind, reason, start, SAME_LOSS_MS, end], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .optional()?;
+        let from = match last {
+            Some((id, last_end)) => {
+                self.conn
+                    .prepare_cached("UPDATE losses SET end_at = ?2, events = events + ?3 WHERE id = ?1")?
+                    .execute(params![id, end, events])?;
+                last_end.min(start)
+            }
+            None => {
+                self.conn
+                    .prepare_cached(
+                        "INSERT INTO losses (source, session, kind, start_at, end_at, events, reason, strikes)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                    )?
+                    .execute(params![self.source.row, self.session.row, kind, start, end, events, reason, strikes])?;
+                start
+            }
+        };
+        if strikes { self.strike(from, end) } else { Ok(()) }
+    }
+
+    fn strike(&mut self, start: u64, end: u64) -> Result<(), HistoryError> {
+        let touched = Spans::union_of([struck_slots((start, end))]);
+        let new = touched.difference(&self.source.struck);
+        if new.is_empty() {
+            return Ok(());
+        }
+        // What waits counts under the old verdict first, so that the tables hold all that came before the loss.
+        self.spill()?;
+        self.rollup.flush(self.conn, self.kept_since)?;
+        for (from, to) in new.as_slice() {
+            rollup::strike(self.conn, self.source.row, *from, *to)?;
+        }
+        let all = self.source.struck.as_slice().iter().chain(touched.as_slice()).copied();
+        self.source.struck = Spans::union_of(all);
+        Ok(())
+    }
+}

@@ -1,0 +1,305 @@
+//! Lists: workers, open connections, quotes, blocks. Each has a fixed order, so that rows do not flip between two reads.
+
+use mining_stats::reading::Circumstances;
+use mining_stats::{Spans, Sv1Difficulty, Tier};
+use rusqlite::{Connection, OptionalExtension, params};
+use serde::Serialize;
+use stats_sv2::U256;
+
+use crate::cache::{SeriesKind, load_kept_since};
+use crate::query::overview::{Totals, totals};
+use crate::query::presence::{ObservedTime, presence_of_all};
+use crate::query::series::work_of_target;
+use crate::query::windows::{Cover, WindowReading};
+use crate::query::{QueryError, source_row};
+use crate::rollup::SeriesRef;
+use crate::store;
+
+/// A worker: a user_identity or a miner's name, over all its connections and reconnects.
+#[derive(Debug, Clone, Serialize)]
+pub struct WorkerView {
+    /// Its name; untrusted text.
+    pub name: String,
+    /// Whether it is an SV1 miner of a translator; otherwise a user_identity of a pool.
+    pub is_miner: bool,
+    /// Channels or connections that are open now.
+    pub open: u64,
+    /// When it first appeared.
+    pub first_seen_ms: u64,
+    /// Its last accepted share.
+    pub last_share_ms: Option<u64>,
+    /// SV1 difficulty of its target.
+    pub difficulty: Option<f64>,
+    /// H/s as declared by the miner or by vardiff, never a measurement.
+    pub declared_hashrate: Option<u64>,
+    /// Program of its latest connection; untrusted text.
+    pub user_agent: Option<String>,
+    /// Since the history began.
+    pub totals: Totals,
+    /// The hashrate over the window asked for.
+    pub window: WindowReading,
+}
+
+/// An open channel or miner connection.
+#[derive(Debug, Clone, Serialize)]
+pub struct ConnectionView {
+    /// The worker's name; untrusted text.
+    pub name: String,
+    /// Whether it is an SV1 miner.
+    pub is_miner: bool,
+    /// The downstream, or the miner's number.
+    pub connection_id: u32,
+    /// The channel, for channels.
+    pub channel_id: Option<u32>,
+    /// Network address, where known.
+    pub address: String,
+    /// Vendor and firmware, or the miner's program; untrusted text.
+    pub program: String,
+    /// When it opened.
+    pub opened_ms: u64,
+    /// Its last accepted share.
+    pub last_share_ms: Option<u64>,
+    /// Accepted shares of this connection.
+    pub accepted: u64,
+    /// Rejected shares of this connection.
+    pub rejected: u64,
+    /// Quotes created for it.
+    pub quotes: u64,
+    /// Their ehash, exact, as a decimal number.
+    pub ehash: String,
+}
+
+/// A quote and its life.
+#[derive(Debug, Clone, Serialize)]
+pub struct QuoteView {
+    /// Hash of the share, as explorers print hashes.
+    pub share_hash: String,
+    /// `created`, `sent`, `answered`, `failed`, `paid`, `abandoned`.
+    pub state: String,
+    /// Ehash, exact, as a decimal number.
+    pub amount: Option<String>,
+    /// Who mined the share; untrusted text.
+    pub identity: Option<String>,
+    /// Connection of the share.
+    pub downstream_id: Option<u32>,
+    /// Channel of the share.
+    pub channel_id: Option<u32>,
+    /// The share's number in its channel.
+    pub sequence_number: Option<u32>,
+    /// When it was created.
+    pub created_ms: Option<u64>,
+    /// When it was sent.
+    pub sent_ms: Option<u64>,
+    /// When it was answered.
+    pub answered_ms: Option<u64>,
+    /// When it failed.
+    pub failed_ms: Option<u64>,
+    /// When it was paid.
+    pub paid_ms: Option<u64>,
+    /// From sent, or else created, to the answer.
+    pub latency_ms: Option<u64>,
+    /// The mint's id of the quote.
+    pub quote_id: Option<String>,
+    /// Why it failed.
+    pub error_code: Option<String>,
+    /// Time of the latest of these facts; for paging.
+    pub noted_ms: u64,
+}
+
+/// A block of this publisher.
+#[derive(Debug, Clone, Serialize)]
+pub struct BlockView {
+    /// Hash, as explorers print it.
+    pub block_hash: String,
+    /// Height; 0 where unknown.
+    pub height: u32,
+    /// When it was found.
+    pub found_ms: u64,
+    /// Who found it; untrusted text.
+    pub identity: Option<String>,
+}
+
+pub(super) fn workers(
+    conn: &Connection,
+    publisher: &str,
+    window_ms: u64,
+    now_ms: u64,
+    after: Option<&str>,
+    limit: u32,
+) -> Result<Vec<WorkerView>, QueryError> {
+    let source = source_row(conn, publisher)?;
+    let last_event: u64 =
+        conn.query_row("SELECT last_event_at FROM sources WHERE id = ?1", [source], |row| row.get(0))?;
+    // Ten-second buckets are kept for some workers only; minutes for all.
+    let kept: Vec<(Tier, u64)> =
+        Tier::ALL.into_iter().zip(load_kept_since(conn)?).filter(|(tier, _)| *tier > Tier::TenSeconds).collect();
+    let cover = Cover::from_on(now_ms.saturating_sub(window_ms), now_ms, &kept);
+    let sums = cover.sums_of_all(conn, source)?;
+    let time = ObservedTime::of_source(conn, source, cover.from, now_ms)?;
+    let presence = presence_of_all(conn, source, cover.from)?;
+    let absent = Spans::new();
+
+    let mut rows = conn.prepare_cached(
+        "SELECT id, levels, name, kind, first_seen_at FROM series
+         WHERE source = ?1 AND kind IN (1, 4) AND (?2 IS NULL OR name > ?2) ORDER BY name, kind LIMIT ?3",
+    )?;
+    let mut rows = rows.query(params![source, after, limit])?;
+    let mut workers = Vec::new();
+    let window = format!("{} s", window_ms / 1000);
+    while let Some(row) = rows.next()? {
+        let series = SeriesRef { id: row.get(0)?, levels: row.get(1)? };
+        let is_miner = row.get::<_, u8>(3)? == SeriesKind::MinerName as u8;
+        let first_seen_ms: u64 = row.get(4)?;
+        let latest = latest(conn, series.id, is_miner)?;
+        let share_work = latest.target.and_then(work_of_target);
+        let circumstances = Circumstances {
+            silent_ms: Some(now_ms.saturating_sub(last_event)),
+            age_ms: now_ms.saturating_sub(first_seen_ms),
+            share_work,
+        };
+        let present = time.while_present(presence.get(&series.id).unwrap_or(&absent));
+        let worker_sums = sums.get(&series.id).copied().unwrap_or_default();
+        workers.push(WorkerView {
+            name: row.get(2)?,
+            is_miner,
+            open: latest.open,
+            first_seen_ms,
+            last_share_ms: latest.last_share_ms,
+            difficulty: share_work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),
+            declared_hashrate: latest.declared_hashrate,
+            user_agent: latest.user_agent,
+            totals: totals(conn, series)?,
+            window: WindowReading::new(&window, cover.from, now_ms, &worker_sums, &present, &circumstances),
+        });
+    }
+    Ok(workers)
+}
+
+/// What a worker's connections say about it now.
+#[derive(Debug, Default)]
+struct Latest {
+    open: u64,
+    last_share_ms: Option<u64>,
+    target: Option<u32>,
+    declared_hashrate: Option<u64>,
+    user_agent: Option<String>,
+}
+
+/// Looks at the open connections and the one that opened last, by index: a worker may have thousands of closed ones.
+fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<Latest, QueryError> {
+    let (open, last) = if is_miner {
+        (
+            "SELECT count(*), max(last_share_at) FROM miners WHERE identity = ?1 AND disconnected_at IS NULL",
+            "SELECT last_share_at, target, declared_hashrate, user_agent FROM miners WHERE identity = ?1
+             ORDER BY connected_at DESC LIMIT 1",
+        )
+    } else {
+        (
+            "SELECT count(*), max(last_share_at) FROM channels WHERE identity = ?1 AND closed_at IS NULL",
+            "SELECT last_share_at, target, nominal_hashrate, NULL FROM channels WHERE identity = ?1
+             ORDER BY opened_at DESC LIMIT 1",
+        )
+    };
+    let (open, open_share): (u64, Option<u64>) =
+        conn.prepare_cached(open)?.query_row([series], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let last = conn.prepare_cached(last)?.query_row([series], |row| {
+        Ok(Latest {
+            open,
+            last_share_ms: open_share.max(row.get(0)?),
+            target: row.get(1)?,
+            declared_hashrate: row.get(2)?,
+            user_agent: row.get(3)?,
+        })
+    });
+    Ok(last.optional()?.unwrap_or_default())
+}
+
+pub(super) fn connections(conn: &Connection, publisher: &str, limit: u32) -> Result<Vec<ConnectionView>, QueryError> {
+    let source = source_row(conn, publisher)?;
+    let mut rows = conn.prepare_cached(
+        "SELECT s.name, 0, c.downstream_id, c.channel_id, coalesce(d.address, ''),
+           trim(coalesce(d.vendor, '') || ' ' || coalesce(d.firmware, '')), c.opened_at, c.last_share_at, c.accepted,
+           c.rejected, c.quotes, c.ehash
+         FROM channels c JOIN series s ON s.id = c.identity
+           LEFT JOIN downstreams d ON d.session = c.session AND d.downstream_id = c.downstream_id AND d.disconnected_at IS NULL
+         WHERE c.source = ?1 AND c.closed_at IS NULL
+         UNION ALL
+         SELECT s.name, 1, m.miner_id, NULL, m.address, m.user_agent, m.connected_at, m.last_share_at, m.accepted, m.rejected,
+           0, NULL
+         FROM miners m JOIN series s ON s.id = m.identity WHERE m.source = ?1 AND m.disconnected_at IS NULL
+         ORDER BY 7 DESC, 3, 4 LIMIT ?2",
+    )?;
+    let rows = rows.query_map(params![source, limit], |row| {
+        Ok(ConnectionView {
+            name: row.get(0)?,
+            is_miner: row.get(1)?,
+            connection_id: row.get(2)?,
+            channel_id: row.get(3)?,
+            address: row.get(4)?,
+            program: row.get(5)?,
+            opened_ms: row.get(6)?,
+            last_share_ms: row.get(7)?,
+            accepted: row.get(8)?,
+            rejected: row.get(9)?,
+            quotes: row.get(10)?,
+            ehash: store::ehash(row.get_ref(11)?.as_blob_or_null()?).to_string(),
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn quotes(
+    conn: &Connection,
+    publisher: &str,
+    before_ms: Option<u64>,
+    limit: u32,
+) -> Result<Vec<QuoteView>, QueryError> {
+    let source = source_row(conn, publisher)?;
+    let mut rows = conn.prepare_cached(
+        "SELECT q.share_hash, q.state, q.amount, s.name, q.downstream_id, q.channel_id, q.sequence_number, q.created_at,
+           q.sent_at, q.answered_at, q.failed_at, q.paid_at, q.quote_id, q.error_code, q.noted_at
+         FROM quotes q LEFT JOIN series s ON s.id = q.identity
+         WHERE q.source = ?1 AND q.noted_at < ?2 ORDER BY q.noted_at DESC, q.id DESC LIMIT ?3",
+    )?;
+    let before = before_ms.unwrap_or(u64::MAX >> 1).min(u64::MAX >> 1);
+    let rows = rows.query_map(params![source, before, limit], |row| {
+        let amount = row.get_ref(2)?.as_blob_or_null()?.map(|blob| store::ehash(Some(blob)).to_string());
+        let (created_ms, sent_ms, answered_ms): (Option<u64>, Option<u64>, Option<u64>) =
+            (row.get(7)?, row.get(8)?, row.get(9)?);
+        Ok(QuoteView {
+            share_hash: U256(row.get(0)?).to_string(),
+            state: row.get(1)?,
+            amount,
+            identity: row.get(3)?,
+            downstream_id: row.get(4)?,
+            channel_id: row.get(5)?,
+            sequence_number: row.get(6)?,
+            created_ms,
+            sent_ms,
+            answered_ms,
+            failed_ms: row.get(10)?,
+            paid_ms: row.get(11)?,
+            latency_ms: answered_ms.zip(sent_ms.or(created_ms)).map(|(end, start)| end.saturating_sub(start)),
+            quote_id: row.get(12)?,
+            error_code: row.get(13)?,
+            noted_ms: row.get(14)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}
+
+pub(super) fn blocks(conn: &Connection, source: i64, limit: u32) -> Result<Vec<BlockView>, QueryError> {
+    let mut rows = conn.prepare_cached(
+        "SELECT b.block_hash, b.height, b.found_at, s.name FROM blocks b LEFT JOIN series s ON s.id = b.identity
+         WHERE b.source = ?1 ORDER BY b.found_at DESC, b.id DESC LIMIT ?2",
+    )?;
+    let rows = rows.query_map(params![source, limit], |row| {
+        Ok(BlockView {
+            block_hash: U256(row.get(0)?).to_string(),
+            height: row.get(1)?,
+            found_ms: row.get(2)?,
+            identity: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

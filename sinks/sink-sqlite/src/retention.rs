@@ -1,0 +1,217 @@
+//! Giving up what is old: by time for each tier, and by the disk budget, whichever comes first. Each call does a bounded
+//! amount of work, so that it never holds up a delivery for long.
+
+use mining_stats::Tier;
+use rusqlite::{Connection, TransactionBehavior, params};
+
+use crate::cache::{SeriesKind, load_kept_since};
+use crate::config::SqliteSettings;
+use crate::error::HistoryError;
+use crate::schema::Level;
+
+/// Rows of one table that a call deletes at most.
+const ROWS_PER_CALL: u32 = 5_000;
+/// Free pages that are left for reuse; more are given back to the file system.
+const FREE_PAGES: u64 = 1_024;
+/// Pages that a call gives back at most.
+const PAGES_PER_CALL: u32 = 512;
+/// Series of one kind that a call deletes at most.
+const SERIES_PER_CALL: u32 = 2_000;
+/// The part of its age that a tier loses at once when the budget is exceeded.
+const BUDGET_STEP: u64 = 50;
+
+/// What a call did that others must know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Maintained {
+    /// Rows went, or limits moved, that may be in the cache.
+    pub(crate) forgets_rows: bool,
+}
+
+/// Does what is due at `now`.
+pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u64) -> Result<Maintained, HistoryError> {
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let before = load_kept_since(&tx)?;
+    let mut kept = before;
+    for tier in Tier::ALL {
+        let due = tier.bucket_of(now.saturating_sub(settings.retention.tier_ms(tier)));
+        let since = &mut kept[Level::Tier(tier).index()];
+        *since = (*since).max(due);
+    }
+    let mut quotes_since = now.saturating_sub(settings.retention.quotes_ms());
+    let backlog = has_backlog(&tx, &kept)?;
+    if !backlog && used_bytes(&tx)? > settings.disk_budget.0 {
+        shrink(&tx, settings, now, &mut kept, &mut quotes_since)?;
+    }
+    for tier in Tier::ALL {
+        let index = Level::Tier(tier).index();
+        if kept[index] > before[index] {
+            tx.prepare_cached(
+                "INSERT INTO kept_since (tier, since) VALUES (?1, ?2) ON CONFLICT (tier) DO UPDATE SET since = excluded.since",
+            )?
+            .execute(params![tier.name(), kept[index]])?;
+        }
+        delete_buckets(&tx, tier, kept[index])?;
+    }
+    tx.prepare_cached(
+        "DELETE FROM quotes WHERE id IN (SELECT id FROM quotes WHERE noted_at < ?1 ORDER BY noted_at LIMIT ?2)",
+    )?
+    .execute(params![quotes_since, ROWS_PER_CALL])?;
+    let mut forgotten = delete_closed(&tx, &kept)?;
+    let samples = Level::Tier(Tier::FiveMinutes).index();
+    if kept[samples] > before[samples] {
+        // Not every second: idle connections that are still open would be looked at again and again.
+        forgotten |= delete_series(&tx, &kept)?;
+    }
+    tx.commit()?;
+    give_back_pages(conn)?;
+    Ok(Maintained { forgets_rows: forgotten || kept != before })
+}
+
+/// Whether rows wait that an earlier call could not delete in its share of work.
+fn has_backlog(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<bool, HistoryError> {
+    for tier in Tier::ALL {
+        let waits: bool = conn
+            .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM rollup_{} WHERE bucket < ?1)", tier.name()))?
+            .query_row([kept[Level::Tier(tier).index()]], |row| row.get(0))?;
+        if waits {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn delete_buckets(conn: &Connection, tier: Tier, since: u64) -> Result<(), HistoryError> {
+    let name = tier.name();
+    for (table, key) in [("rollup", "bucket, series"), ("rejects", "bucket, series, reason")] {
+        conn.prepare_cached(&format!(
+            "DELETE FROM {table}_{name} WHERE ({key}) IN
+               (SELECT {key} FROM {table}_{name} WHERE bucket < ?1 ORDER BY {key} LIMIT ?2)"
+        ))?
+        .execute(params![since, ROWS_PER_CALL])?;
+    }
+    Ok(())
+}
+
+/// Closed objects, spans and losses older than every bucket; series of which nothing is left.
+fn delete_closed(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<bool, HistoryError> {
+    let oldest = kept.iter().copied().min().unwrap_or(0);
+    let mut deleted = 0;
+    for (table, condition) in [
+        ("channels", "closed_at < ?1"),
+        ("miners", "disconnected_at < ?1"),
+        ("downstreams", "disconnected_at < ?1"),
+        ("upstreams", "disconnected_at < ?1"),
+        ("observed", "end_at < ?1 AND id NOT IN (SELECT observed FROM sessions WHERE observed IS NOT NULL)"),
+        ("losses", "end_at < ?1 AND id NOT IN (SELECT open_loss FROM sessions WHERE open_loss IS NOT NULL)"),
+        ("sessions", "ended_at < ?1"),
+    ] {
+        deleted += conn
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE id IN (SELECT id FROM {table} WHERE {condition} LIMIT ?2)"
+            ))?
+            .execute(params![oldest, ROWS_PER_CALL])?;
+    }
+    conn.prepare_cached(
+        "DELETE FROM chain_tips WHERE (source, at) IN (SELECT source, at FROM chain_tips WHERE at < ?1 LIMIT ?2)",
+    )?
+    .execute(params![oldest, ROWS_PER_CALL])?;
+    Ok(deleted > 0)
+}
+
+/// Series of which nothing is left: connections have five-minute samples only, names go with their last hour bucket and
+/// their totals with them.
+fn delete_series(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<bool, HistoryError> {
+    let hours = kept[Level::Tier(Tier::OneHour).index()];
+    let samples = kept[Level::Tier(Tier::FiveMinutes).index()];
+    let mut deleted = false;
+    for (kind, table, column, since) in [
+        (SeriesKind::Identity, "channels", "identity", hours),
+        (SeriesKind::MinerName, "miners", "identity", hours),
+        (SeriesKind::Downstream, "channels", "connection", samples),
+        (SeriesKind::MinerId, "miners", "connection", samples),
+    ] {
+        // Closed connections may outlive their samples; their series is not read any more.
+        let open_only = match (kind, table) {
+            (SeriesKind::Downstream, _) => "AND closed_at IS NULL",
+            (SeriesKind::MinerId, _) => "AND disconnected_at IS NULL",
+            _ => "",
+        };
+        let mut gone = conn.prepare_cached(&format!(
+            "DELETE FROM series WHERE id IN (
+               SELECT id FROM series s WHERE kind = ?1 AND last_hour < ?2 AND first_seen_at < ?2 AND NOT EXISTS
+                 (SELECT 1 FROM {table} t WHERE t.source = s.source AND t.{column} = s.id {open_only}) LIMIT ?3) RETURNING id"
+        ))?;
+        let since = since.saturating_sub(Tier::OneHour.width_ms());
+        let gone = gone.query_map(params![kind as u8, since, SERIES_PER_CALL], |row| row.get::<_, i64>(0))?;
+        for series in gone.collect::<Result<Vec<_>, _>>()? {
+            conn.prepare_cached("DELETE FROM rollup_total WHERE bucket = 0 AND series = ?1")?.execute([series])?;
+            conn.prepare_cached("DELETE FROM rejects_total WHERE bucket = 0 AND series = ?1")?.execute([series])?;
+            deleted = true;
+        }
+    }
+    Ok(deleted)
+}
+
+/// Bytes of pages in use.
+fn used_bytes(conn: &Connection) -> Result<u64, HistoryError> {
+    let pragma = |name: &str| conn.pragma_query_value(None, name, |row| row.get::<_, u64>(0));
+    Ok((pragma("page_count")? - pragma("freelist_count")?) * pragma("page_size")?)
+}
+
+/// Moves the limit of the tier that has kept the largest part of its time, or gives up the oldest quotes: so all shrink
+/// alike, in proportion to what was asked for.
+fn shrink(
+    conn: &Connection,
+    settings: &SqliteSettings,
+    now: u64,
+    kept: &mut [u64; Tier::ALL.len()],
+    quotes_since: &mut u64,
+) -> Result<(), HistoryError> {
+    let oldest_quote: Option<u64> = conn.query_row("SELECT min(noted_at) FROM quotes", [], |row| row.get(0))?;
+    let part = |since: u64, whole: u64| now.saturating_sub(since) as f64 / whole.max(1) as f64;
+    let quotes_part = oldest_quote.map_or(0.0, |oldest| part(oldest, settings.retention.quotes_ms()));
+    let mut widest: Option<(f64, Tier, u64)> = None;
+    for tier in Tier::ALL {
+        let oldest: Option<u64> =
+            conn.query_row(&format!("SELECT min(bucket) FROM rollup_{}", tier.name()), [], |row| row.get(0))?;
+        let Some(oldest) = oldest else { continue };
+        let whole = settings.retention.tier_ms(tier);
+        // The bucket that is being filled stays.
+        if now.saturating_sub(oldest) <= tier.width_ms() {
+            continue;
+        }
+        let part = part(oldest, whole);
+        if widest.is_none_or(|(found, ..)| part > found) {
+            widest = Some((part, tier, oldest));
+        }
+    }
+    match widest {
+        Some((part, tier, oldest)) if part >= quotes_part => {
+            let step = (now.saturating_sub(oldest) / BUDGET_STEP).max(tier.width_ms());
+            let since = &mut kept[Level::Tier(tier).index()];
+            *since = (*since).max(tier.bucket_of(oldest + step));
+            tracing::info!(
+                tier = tier.name(),
+                kept_since_ms = *since,
+                "the disk budget is used up; the oldest buckets go"
+            );
+        }
+        _ => {
+            if let Some(oldest) = oldest_quote {
+                *quotes_since = (*quotes_since).max(oldest + (now.saturating_sub(oldest) / BUDGET_STEP).max(1_000));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn give_back_pages(conn: &Connection) -> Result<(), HistoryError> {
+    let free: u64 = conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?;
+    if free > FREE_PAGES {
+        // The pragma works one page per step.
+        let mut vacuum = conn.prepare(&format!("PRAGMA incremental_vacuum({PAGES_PER_CALL})"))?;
+        let mut rows = vacuum.query([])?;
+        while rows.next()?.is_some() {}
+    }
+    Ok(())
+}

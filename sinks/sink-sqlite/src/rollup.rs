@@ -1,0 +1,298 @@
+//! Sums on their way into the buckets.
+//!
+//! A transaction adds to each touched bucket of each level once: the finest sums are gathered in memory, coarser ones are
+//! made from them at the flush, and all are written as `row = row + difference`. Deriving a coarse tier later, when its finer
+//! bucket closes, would write less, but then a late event or a crash between the two needs a rule of its own. Here every
+//! level gets the same differences in the same transaction, so that counts over a tier equal those of the tier below by
+//! construction.
+
+use mining_stats::{RejectReason, ShareCredit, Spans, Sums, Tier};
+use rusqlite::{Connection, params};
+use rustc_hash::FxHashMap;
+
+use crate::error::HistoryError;
+use crate::schema::Level;
+
+/// Gathered buckets at most; more are written before the transaction ends (an event stream with wild timestamps).
+const MAX_GATHERED: usize = 16_384;
+
+/// A series and the levels that it is kept at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SeriesRef {
+    pub(crate) id: i64,
+    /// Bit n stands for `Level::ALL[n]`.
+    pub(crate) levels: u8,
+}
+
+impl SeriesRef {
+    /// Levels of a publisher's total and of workers in small fleets.
+    pub(crate) const FINE: u8 = 0b1_1111;
+    /// Levels of other workers.
+    pub(crate) const WORKER: u8 = 0b1_1110;
+    /// Levels of connections, whose ids mean something only inside a session: the five-minute samples of the original
+    /// design.
+    pub(crate) const CONNECTION: u8 = 0b0_0100;
+
+    pub(crate) fn has(self, level: Level) -> bool {
+        self.levels & (1 << level.index()) != 0
+    }
+
+    /// The finest tier of the series.
+    pub(crate) fn finest(self) -> Tier {
+        Tier::ALL[(self.levels.trailing_zeros() as usize).min(Tier::ALL.len() - 1)]
+    }
+
+    /// Whether shares at this time give a rate: not if a loss touched their slot. The slot is the finest bucket of the
+    /// series, a minute at least.
+    pub(crate) fn is_rated(self, at: u64, struck: &Spans) -> bool {
+        let slot = self.finest().max(Tier::OneMinute);
+        let start = slot.bucket_of(at);
+        !struck.touches(start, start + slot.width_ms())
+    }
+}
+
+/// Accepted shares of one slot, before they reach a bucket.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Pending {
+    slot: u64,
+    accepted: u64,
+    work: f64,
+    work_squared: f64,
+    best_share_work: f64,
+}
+
+impl Pending {
+    /// Whether a share at this time goes with those that are here.
+    #[inline]
+    pub(crate) fn takes(&self, at: u64, width: u64) -> bool {
+        self.accepted == 0 || at.wrapping_sub(self.slot) < width
+    }
+
+    #[inline]
+    pub(crate) fn add(&mut self, credit: ShareCredit, at: u64, width: u64) {
+        if self.accepted == 0 {
+            self.slot = at - at % width;
+        }
+        self.accepted += 1;
+        self.work += credit.work;
+        self.work_squared += credit.work * credit.work;
+        self.best_share_work = self.best_share_work.max(credit.share_work);
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.accepted == 0
+    }
+
+    /// Moves the shares into the buckets of a series.
+    pub(crate) fn add_to(&self, rollup: &mut Rollup, series: SeriesRef, struck: &Spans) {
+        let rated = series.is_rated(self.slot, struck);
+        let sums = rollup.entry(series, self.slot);
+        sums.accepted += self.accepted;
+        sums.work += self.work;
+        sums.work_squared += self.work_squared;
+        sums.best_share_work = sums.best_share_work.max(self.best_share_work);
+        if !rated {
+            sums.unrated_shares += self.accepted;
+            sums.unrated_work += self.work;
+            sums.unrated_work_squared += self.work_squared;
+        }
+    }
+}
+
+/// The gathered sums of a transaction, in the finest buckets of each series.
+#[derive(Debug, Default)]
+pub(crate) struct Rollup {
+    gathered: FxHashMap<(i64, u64), (u8, Sums)>,
+    /// The last hour in which a series was seen, as the table knows it.
+    last_hours: FxHashMap<i64, u64>,
+    statements: Vec<LevelSql>,
+}
+
+#[derive(Debug)]
+struct LevelSql {
+    shares: String,
+    everything: String,
+    rejects: String,
+}
+
+impl Rollup {
+    /// The sums of a series at a time.
+    #[inline]
+    pub(crate) fn entry(&mut self, series: SeriesRef, at: u64) -> &mut Sums {
+        let bucket = series.finest().bucket_of(at);
+        &mut self.gathered.entry((series.id, bucket)).or_insert_with(|| (series.levels, Sums::default())).1
+    }
+
+    /// Whether it is time to write, to bound memory.
+    pub(crate) fn is_full(&self) -> bool {
+        self.gathered.len() >= MAX_GATHERED
+    }
+
+    /// Forgets what was not written.
+    pub(crate) fn clear(&mut self) {
+        self.gathered = FxHashMap::default();
+        self.last_hours = FxHashMap::default();
+    }
+
+    /// Adds what was gathered to the tables: to each level from which on `kept_since` keeps the bucket.
+    pub(crate) fn flush(&mut self, conn: &Connection, kept_since: &[u64; Tier::ALL.len()]) -> Result<(), HistoryError> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        if self.statements.is_empty() {
+            self.statements = Level::ALL.into_iter().map(LevelSql::of).collect();
+        }
+        let mut ordered: Vec<(u64, i64, u8, &Sums)> =
+            self.gathered.iter().map(|((series, bucket), (levels, sums))| (*bucket, *series, *levels, sums)).collect();
+        for level in Level::ALL {
+            // In the order of the table's key, so that the pages are visited one after the other.
+            ordered.sort_unstable_by_key(|(bucket, series, ..)| (level.bucket_of(*bucket), *series));
+            let since = kept_since.get(level.index()).copied().unwrap_or(0);
+            let sql = &self.statements[level.index()];
+            let mut shares = conn.prepare_cached(&sql.shares)?;
+            let mut everything = conn.prepare_cached(&sql.everything)?;
+            let mut rejects = conn.prepare_cached(&sql.rejects)?;
+            let mut group = ordered
+                .iter()
+                .filter(|(_, series, levels, _)| SeriesRef { id: *series, levels: *levels }.has(level))
+                .map(|(bucket, series, _, sums)| (level.bucket_of(*bucket), *series, *sums))
+                .filter(|(bucket, ..)| *bucket >= since)
+                .peekable();
+            while let Some((bucket, series, first)) = group.next() {
+                let mut merged;
+                let mut sums = first;
+                if group.peek().is_some_and(|next| (next.0, next.1) == (bucket, series)) {
+                    merged = *first;
+                    while let Some((.., more)) = group.next_if(|next| (next.0, next.1) == (bucket, series)) {
+                        merged.merge(more);
+                    }
+                    sums = &merged;
+                }
+                if sums.blocks == 0 && sums.quotes == 0 {
+                    shares.execute(params![
+                        bucket,
+                        series,
+                        sums.accepted,
+                        sums.invalid_target,
+                        sums.rejected_total(),
+                        sums.work,
+                        sums.work_squared,
+                        sums.squares_are_lower_bound,
+                        sums.unrated_shares,
+                        sums.unrated_work,
+                        sums.unrated_work_squared,
+                        sums.best_share_work
+                    ])?;
+                } else {
+                    everything.execute(params![
+                        bucket,
+                        series,
+                        sums.accepted,
+                        sums.invalid_target,
+                        sums.rejected_total(),
+                        sums.work,
+                        sums.work_squared,
+                        sums.squares_are_lower_bound,
+                        sums.unrated_shares,
+                        sums.unrated_work,
+                        sums.unrated_work_squared,
+                        sums.best_share_work,
+                        sums.blocks,
+                        sums.quotes,
+                        sums.ehash.to_be_bytes()
+                    ])?;
+                }
+                for (reason, count) in RejectReason::ALL.into_iter().zip(sums.rejected) {
+                    if count > 0 {
+                        rejects.execute(params![bucket, series, reason as u8, count])?;
+                    }
+                }
+            }
+        }
+        let mut seen = conn.prepare_cached("UPDATE series SET last_hour = max(last_hour, ?2) WHERE id = ?1")?;
+        for (bucket, series, ..) in &ordered {
+            let hour = Tier::OneHour.bucket_of(*bucket);
+            let last = self.last_hours.entry(*series).or_insert(0);
+            if *last < hour {
+                *last = hour;
+                seen.execute(params![series, hour])?;
+            }
+        }
+        drop(ordered);
+        self.gathered.clear();
+        Ok(())
+    }
+}
+
+impl LevelSql {
+    fn of(level: Level) -> Self {
+        let suffix = level.suffix();
+        let columns = "bucket, series, accepted, invalid_target, rejected, work, work_squared, squares_are_lower_bound, \
+                       unrated_shares, unrated_work, unrated_work_squared, best_share_work";
+        let add = "accepted = accepted + excluded.accepted, invalid_target = invalid_target + excluded.invalid_target, \
+                   rejected = rejected + excluded.rejected, work = work + excluded.work, \
+                   work_squared = work_squared + excluded.work_squared, \
+                   squares_are_lower_bound = max(squares_are_lower_bound, excluded.squares_are_lower_bound), \
+                   unrated_shares = unrated_shares + excluded.unrated_shares, \
+                   unrated_work = unrated_work + excluded.unrated_work, \
+                   unrated_work_squared = unrated_work_squared + excluded.unrated_work_squared, \
+                   best_share_work = max(best_share_work, excluded.best_share_work)";
+        Self {
+            shares: format!(
+                "INSERT INTO rollup_{suffix} ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                 ON CONFLICT (bucket, series) DO UPDATE SET {add}"
+            ),
+            everything: format!(
+                "INSERT INTO rollup_{suffix} ({columns}, blocks, quotes, ehash)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+                 ON CONFLICT (bucket, series) DO UPDATE SET {add}, blocks = blocks + excluded.blocks,
+                 quotes = quotes + excluded.quotes, ehash = ehash_add(ehash, excluded.ehash)"
+            ),
+            rejects: format!(
+                "INSERT INTO rejects_{suffix} (bucket, series, reason, count) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (bucket, series, reason) DO UPDATE SET count = count + excluded.count"
+            ),
+        }
+    }
+}
+
+/// Takes the slots between `from` and `to` (whole minutes) out of the rates of a source: what their buckets hold becomes
+/// unrated, on every level. Sums that are gathered must be flushed before. Slots must not have been struck before.
+pub(crate) fn strike(conn: &Connection, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
+    let minute = Level::Tier(Tier::OneMinute).suffix();
+    for level in [Level::Tier(Tier::FiveMinutes), Level::Tier(Tier::OneHour), Level::Total] {
+        let bucket = match level {
+            Level::Tier(tier) => format!("m.bucket - m.bucket % {}", tier.width_ms()),
+            Level::Total => "0".to_owned(),
+        };
+        conn.prepare_cached(&format!(
+            "UPDATE rollup_{suffix} AS u SET unrated_shares = u.unrated_shares + d.shares,
+               unrated_work = u.unrated_work + d.work, unrated_work_squared = u.unrated_work_squared + d.squares
+             FROM (SELECT {bucket} AS bucket, m.series AS series,
+                     sum(m.accepted - m.invalid_target - m.unrated_shares) AS shares, sum(m.work - m.unrated_work) AS work,
+                     sum(m.work_squared - m.unrated_work_squared) AS squares
+                   FROM rollup_{minute} m JOIN series s ON s.id = m.series
+                   WHERE m.bucket >= ?2 AND m.bucket < ?3 AND s.source = ?1 GROUP BY 1, 2) AS d
+             WHERE u.bucket = d.bucket AND u.series = d.series",
+            suffix = level.suffix()
+        ))?
+        .execute(params![source, from, to])?;
+    }
+    let five = Tier::FiveMinutes.width_ms();
+    // Series whose finest tier is five minutes lose the whole of it.
+    let ranges = [
+        (Tier::TenSeconds, from, to, "levels & 1"),
+        (Tier::OneMinute, from, to, "levels & 2"),
+        (Tier::FiveMinutes, from / five * five, to.div_ceil(five) * five, "levels & 3 = 0"),
+    ];
+    for (tier, from, to, which) in ranges {
+        conn.prepare_cached(&format!(
+            "UPDATE rollup_{suffix} SET unrated_shares = accepted - invalid_target, unrated_work = work,
+               unrated_work_squared = work_squared
+             WHERE bucket >= ?2 AND bucket < ?3 AND series IN (SELECT id FROM series WHERE source = ?1 AND {which})",
+            suffix = tier.name()
+        ))?
+        .execute(params![source, from, to])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,222 @@
+//! Rules 10 to 12: what is open, announcements, the end of a session. No ghosts, and no miner twice.
+
+use sidecar_core::BlockingSink;
+use sink_contract::SyntheticSession;
+use stats_sv2::event::{
+    AnnounceBegin, AnnounceEnd, ChannelClosed, DownstreamConnected, DownstreamDisconnected, MinerHashrateUpdate,
+    UpstreamConnected,
+};
+use stats_sv2::{ChannelId, DownstreamId, Event, MinerId, Role, Text, UnixMillis};
+
+use super::{Fixture, HOUR, HOUR_START, MINUTE, heartbeat, miner, miner_share, opened, session_ended, share};
+use crate::query::History;
+
+fn begin(at: u64) -> Event<'static> {
+    Event::AnnounceBegin(AnnounceBegin { timestamp: UnixMillis(at) })
+}
+
+fn end(at: u64) -> Event<'static> {
+    Event::AnnounceEnd(AnnounceEnd { timestamp: UnixMillis(at) })
+}
+
+fn connected(id: u32, at: u64) -> Event<'static> {
+    Event::DownstreamConnected(DownstreamConnected {
+        downstream_id: DownstreamId(id),
+        flags: 0,
+        timestamp: UnixMillis(at),
+        address: Text::new("192.0.2.7:1000").unwrap(),
+        vendor: Text::new("braiins").unwrap(),
+        hardware_version: Text::new("s19").unwrap(),
+        firmware: Text::new("22").unwrap(),
+        device_id: Text::new("a").unwrap(),
+    })
+}
+
+fn disconnected(id: u32, at: u64) -> Event<'static> {
+    Event::DownstreamDisconnected(DownstreamDisconnected {
+        downstream_id: DownstreamId(id),
+        timestamp: UnixMillis(at),
+        reason: Text::new("gone").unwrap(),
+    })
+}
+
+fn upstream(at: u64) -> Event<'static> {
+    Event::UpstreamConnected(UpstreamConnected {
+        timestamp: UnixMillis(at),
+        address: Text::new("198.51.100.1:3333").unwrap(),
+    })
+}
+
+/// Open downstreams, channels, miners, upstreams.
+fn open(fixture: &Fixture) -> [u64; 4] {
+    [
+        fixture.get("SELECT count(*) FROM downstreams WHERE disconnected_at IS NULL"),
+        fixture.get("SELECT count(*) FROM channels WHERE closed_at IS NULL"),
+        fixture.get("SELECT count(*) FROM miners WHERE disconnected_at IS NULL"),
+        fixture.get("SELECT count(*) FROM upstreams WHERE disconnected_at IS NULL"),
+    ]
+}
+
+#[test]
+fn an_announcement_counts_nothing_and_closes_what_it_does_not_name() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[
+        connected(1, t),
+        opened(1, "alice", t),
+        connected(2, t + 1),
+        opened(2, "bob", t + 1),
+        miner(5, "rig-5", t),
+        miner(6, "rig-6", t),
+        upstream(t),
+        share(1, t + 2),
+        share(2, t + 2),
+    ]);
+    assert_eq!(open(&fixture), [2, 2, 2, 1]);
+    fixture.events(&[begin(t + HOUR), connected(1, t), opened(1, "alice", t), share(1, t + HOUR)]);
+    // The announcement is cut in two by a restart.
+    fixture.restart();
+    fixture.events(&[
+        connected(3, t + MINUTE),
+        opened(3, "carol", t + MINUTE),
+        miner(6, "rig-6", t),
+        Event::MinerHashrateUpdate(MinerHashrateUpdate {
+            miner_id: MinerId(99),
+            hashrate: 5,
+            timestamp: UnixMillis(t),
+        }),
+        upstream(t),
+        end(t + HOUR + 1),
+        share(1, t + HOUR + 2),
+    ]);
+    assert_eq!(open(&fixture), [2, 2, 1, 1], "alice and carol, rig-6, the upstream");
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM channels"), 3, "alice was not opened again");
+    assert_eq!(
+        fixture.get::<u64>("SELECT opened_at FROM channels ORDER BY id DESC LIMIT 1"),
+        t + MINUTE,
+        "original times"
+    );
+    assert_eq!(
+        fixture.get::<u64>("SELECT closed_at FROM channels c JOIN series s ON s.id = c.identity WHERE s.name = 'bob'"),
+        t + HOUR + 1
+    );
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 2, "the share between the marks does not count");
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM observed"), 1);
+    assert_eq!(fixture.get::<u64>("SELECT start_at FROM observed"), t, "announced times are no observed times");
+}
+
+#[test]
+fn a_sink_without_state_is_told_what_is_open_before_its_first_record() {
+    let mut fixture = Fixture::new();
+    let start = fixture.sink.start().unwrap();
+    assert!(start.wants_announcement && start.joins_batches && start.cursor.is_none());
+    let t = HOUR_START;
+    let announcement = fixture
+        .journal
+        .announcement(&fixture.session, &[begin(t), connected(1, t - HOUR), opened(1, "alice", t - HOUR), end(t)]);
+    // The events before it are in the past of this sink.
+    for _ in 0..9 {
+        fixture.journal.append(&mut fixture.session, &[heartbeat(t)]);
+    }
+    let record = fixture.journal.append(&mut fixture.session, &[share(1, t + 1)]);
+    fixture.deliver(&[announcement.clone(), record.clone()]);
+    fixture.deliver(&[announcement, record]);
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 1);
+    assert_eq!(open(&fixture), [1, 1, 0, 0]);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM losses"), 0, "what came before this sink is no loss of it");
+    assert!(!fixture.sink.start().unwrap().wants_announcement);
+}
+
+#[test]
+fn the_end_of_a_session_closes_everything_and_a_lost_connection_nothing() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[connected(1, t), opened(1, "alice", t), miner(5, "rig", t), upstream(t), share(1, t + 1)]);
+    // Another session of the same publisher sends: that alone closes nothing here.
+    let mut next = SyntheticSession::new("pool-a", Role::Pool, 2);
+    let record = fixture.journal.append(&mut next, &[opened(1, "alice", t + MINUTE), share(1, t + MINUTE)]);
+    fixture.deliver(&[record]);
+    assert_eq!(open(&fixture), [2, 2, 1, 1]);
+    fixture.derived(&[session_ended(t + 2)]);
+    assert_eq!(open(&fixture), [1, 1, 0, 0], "those of the other session stay");
+    assert_eq!(fixture.get::<u64>("SELECT closed_at FROM channels WHERE session = 1"), t + 2);
+
+    // What the ended session still delivers counts, and opens nothing (rule 5).
+    fixture.events(&[
+        share(1, t + 3),
+        opened(9, "dave", t + 4),
+        share(9, t + 5),
+        miner(7, "late", t),
+        miner_share(7, t),
+    ]);
+    assert_eq!(open(&fixture), [1, 1, 0, 0]);
+    assert_eq!(fixture.bucket("total", 1, "dave", 0).0, 1);
+    assert_eq!(fixture.bucket("total", 4, "late", 0).0, 1);
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 3, "one miner, over both sessions");
+}
+
+#[test]
+fn ids_are_reused_and_miners_are_not_doubled() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[connected(1, t), opened(1, "alice", t), share(1, t + 1), disconnected(1, t + 2)]);
+    assert_eq!(open(&fixture), [0, 0, 0, 0], "the channels of a downstream close with it");
+    fixture.events(&[connected(2, t + 3), opened(2, "alice", t + 3), share(2, t + 4)]);
+    // The same id again, without a close in between.
+    fixture.events(&[opened(2, "bob", t + 5), share(2, t + 6)]);
+    // A share for a channel that is closed, and one for a channel that nobody opened.
+    fixture.events(&[share(1, t + 7), share(8, t + 8)]);
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 3);
+    assert_eq!(fixture.bucket("total", 1, "bob", 0).0, 1);
+    assert_eq!(fixture.bucket("total", 1, "", 0).0, 1);
+    // The opening of the unknown one turns up: it gets its name.
+    fixture.events(&[opened(8, "eve", t), share(8, t + 9)]);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM channels WHERE downstream_id = 8"), 1);
+    assert_eq!(fixture.bucket("total", 1, "eve", 0).0, 1);
+    fixture.events(&[Event::ChannelClosed(ChannelClosed {
+        downstream_id: DownstreamId(8),
+        channel_id: ChannelId(1),
+        timestamp: UnixMillis(t + MINUTE),
+        reason: Text::new("bye").unwrap(),
+    })]);
+    let history = History::open(&fixture.path()).unwrap();
+    let names: Vec<(String, u64)> = history
+        .workers("pool-a", HOUR, t + HOUR, None, 100)
+        .unwrap()
+        .into_iter()
+        .map(|worker| (worker.name, worker.open))
+        .collect();
+    let expected = [("", 0), ("alice", 0), ("bob", 1), ("eve", 0)].map(|(name, open)| (name.to_owned(), open));
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn names_beyond_the_limit_share_one_history() {
+    let mut fixture = Fixture::with(|settings| settings.max_series = 3);
+    for index in 0..10 {
+        let name = format!("worker-{index}");
+        fixture.events(&[opened(index, &name, HOUR_START), share(index, HOUR_START + 1)]);
+    }
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM series WHERE kind = 1"), 4);
+    assert_eq!(fixture.bucket("total", 1, "(other)", 0).0, 7);
+    assert_eq!(fixture.bucket("total", 0, "", 0).0, 10);
+}
+
+#[test]
+fn many_closed_channels_do_not_stay_in_memory() {
+    let mut fixture = Fixture::new();
+    for round in 0..40_u32 {
+        let events: Vec<_> = (0..50)
+            .flat_map(|index| {
+                let (id, at) = (round * 50 + index, HOUR_START + u64::from(round));
+                [connected(id, at), opened(id, "alice", at), share(id, at), disconnected(id, at)]
+            })
+            .collect();
+        fixture.events(&events);
+    }
+    assert!(fixture.sink.cached_workers() < 600, "{}", fixture.sink.cached_workers());
+    // The forgotten ones are found again.
+    fixture.events(&[share(3, HOUR_START + MINUTE)]);
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 2_001);
+    assert_eq!(fixture.get::<u64>("SELECT accepted FROM channels WHERE downstream_id = 3"), 2);
+}
