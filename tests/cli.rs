@@ -1,0 +1,9 @@
+//! The command line as its user meets it: the real binary, its exit codes, what it prints.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod cli {
+    mod check;
+    mod keys;
+    mod process;
+    mod running;
+}
