@@ -83,6 +83,7 @@ impl Run<'_> {
     /// `delivered` counts down the wanted events at the front of the batch that an earlier, partial attempt delivered.
     fn apply(mut self, route: &Route, delivered: &mut u64) -> Result<(), HistoryError> {
         self.session.changed = true;
+        self.session.finishing |= self.record.finishing;
         self.source.last_received_at = self.source.last_received_at.max(self.record.received_at.0);
         let applied = match self.record.kind {
             RecordKind::Events => &mut self.session.applied,

@@ -19,8 +19,8 @@ use crate::schema::Level;
 const MAX_SESSIONS: usize = 2_048;
 /// Channels and miners kept in memory, over all sessions.
 const MAX_WORKERS: usize = 200_000;
-/// Names of series kept in memory, per source.
-const MAX_SERIES_NAMES: usize = 100_000;
+/// Names of series kept in memory, over all sources.
+const MAX_SERIES_NAMES: usize = 200_000;
 /// Closed workers that a session keeps for late shares before it forgets them.
 const CLOSED_WORKERS: usize = 256;
 
@@ -153,7 +153,8 @@ impl Cache {
     /// Forgets everything if it has grown beyond its limits. Only between transactions.
     pub(crate) fn bound(&mut self) {
         let workers: usize = self.sessions.values().map(|session| session.workers.len()).sum();
-        if self.sessions.len() > MAX_SESSIONS || workers > MAX_WORKERS {
+        let names: usize = self.sources.values().flat_map(|source| &source.series).map(FxHashMap::len).sum();
+        if self.sessions.len() > MAX_SESSIONS || workers > MAX_WORKERS || names > MAX_SERIES_NAMES {
             self.clear();
         }
     }
@@ -274,9 +275,6 @@ impl Source {
                 SeriesRef { id: conn.last_insert_rowid(), levels }
             }
         };
-        if self.series[index].len() >= MAX_SERIES_NAMES {
-            self.series[index].clear();
-        }
         self.series[index].insert(name.into(), series);
         Ok(series)
     }

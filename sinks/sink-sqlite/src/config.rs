@@ -70,7 +70,7 @@ impl Default for Retention {
             one_minute: tier(Tier::OneMinute),
             five_minutes: tier(Tier::FiveMinutes),
             one_hour: tier(Tier::OneHour),
-            quotes: tier(Tier::FiveMinutes),
+            quotes: tier(Tier::OneMinute),
         }
     }
 }

@@ -56,12 +56,9 @@ pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u6
         "DELETE FROM quotes WHERE id IN (SELECT id FROM quotes WHERE noted_at < ?1 ORDER BY noted_at LIMIT ?2)",
     )?
     .execute(params![quotes_since, ROWS_PER_CALL])?;
-    let mut forgotten = delete_closed(&tx, &kept)?;
     let samples = Level::Tier(Tier::FiveMinutes).index();
-    if kept[samples] > before[samples] {
-        // Not every second: idle connections that are still open would be looked at again and again.
-        forgotten |= delete_series(&tx, &kept)?;
-    }
+    // Every five minutes is enough: these tables are small, but some of the look-ups read all of one.
+    let forgotten = kept[samples] > before[samples] && delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?;
     tx.commit()?;
     give_back_pages(conn)?;
     Ok(Maintained { forgets_rows: forgotten || kept != before })

@@ -16,6 +16,9 @@ use crate::schema::Level;
 /// Gathered buckets at most; more are written before the transaction ends (an event stream with wild timestamps).
 const MAX_GATHERED: usize = 16_384;
 
+/// Series whose last hour is remembered at most.
+const MAX_LAST_HOURS: usize = 200_000;
+
 /// A series and the levels that it is kept at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SeriesRef {
@@ -168,40 +171,35 @@ impl Rollup {
                     }
                     sums = &merged;
                 }
-                if sums.blocks == 0 && sums.quotes == 0 {
+                if is_plain(sums) {
                     shares.execute(params![
                         bucket,
                         series,
                         sums.accepted,
-                        sums.invalid_target,
-                        sums.rejected_total(),
                         sums.work,
                         sums.work_squared,
-                        sums.squares_are_lower_bound,
-                        sums.unrated_shares,
-                        sums.unrated_work,
-                        sums.unrated_work_squared,
                         sums.best_share_work
                     ])?;
-                } else {
-                    everything.execute(params![
-                        bucket,
-                        series,
-                        sums.accepted,
-                        sums.invalid_target,
-                        sums.rejected_total(),
-                        sums.work,
-                        sums.work_squared,
-                        sums.squares_are_lower_bound,
-                        sums.unrated_shares,
-                        sums.unrated_work,
-                        sums.unrated_work_squared,
-                        sums.best_share_work,
-                        sums.blocks,
-                        sums.quotes,
-                        sums.ehash.to_be_bytes()
-                    ])?;
+                    continue;
                 }
+                let ehash = (sums.ehash > 0).then(|| sums.ehash.to_be_bytes());
+                everything.execute(params![
+                    bucket,
+                    series,
+                    sums.accepted,
+                    sums.work,
+                    sums.work_squared,
+                    sums.best_share_work,
+                    sums.invalid_target,
+                    sums.rejected_total(),
+                    sums.squares_are_lower_bound,
+                    sums.unrated_shares,
+                    sums.unrated_work,
+                    sums.unrated_work_squared,
+                    sums.blocks,
+                    sums.quotes,
+                    ehash
+                ])?;
                 for (reason, count) in RejectReason::ALL.into_iter().zip(sums.rejected) {
                     if count > 0 {
                         rejects.execute(params![bucket, series, reason as u8, count])?;
@@ -220,33 +218,44 @@ impl Rollup {
         }
         drop(ordered);
         self.gathered.clear();
+        if self.last_hours.len() > MAX_LAST_HOURS {
+            self.last_hours.clear();
+        }
         Ok(())
     }
+}
+
+/// Accepted shares and nothing else: almost every bucket of almost every transaction, for which a short statement halves
+/// the cost.
+fn is_plain(sums: &Sums) -> bool {
+    sums.invalid_target + sums.unrated_shares + sums.blocks + sums.quotes + sums.rejected_total() == 0
+        && !sums.squares_are_lower_bound
 }
 
 impl LevelSql {
     fn of(level: Level) -> Self {
         let suffix = level.suffix();
-        let columns = "bucket, series, accepted, invalid_target, rejected, work, work_squared, squares_are_lower_bound, \
-                       unrated_shares, unrated_work, unrated_work_squared, best_share_work";
-        let add = "accepted = accepted + excluded.accepted, invalid_target = invalid_target + excluded.invalid_target, \
-                   rejected = rejected + excluded.rejected, work = work + excluded.work, \
+        let columns = "bucket, series, accepted, work, work_squared, best_share_work";
+        let add = "accepted = accepted + excluded.accepted, work = work + excluded.work, \
                    work_squared = work_squared + excluded.work_squared, \
-                   squares_are_lower_bound = max(squares_are_lower_bound, excluded.squares_are_lower_bound), \
-                   unrated_shares = unrated_shares + excluded.unrated_shares, \
-                   unrated_work = unrated_work + excluded.unrated_work, \
-                   unrated_work_squared = unrated_work_squared + excluded.unrated_work_squared, \
                    best_share_work = max(best_share_work, excluded.best_share_work)";
         Self {
             shares: format!(
-                "INSERT INTO rollup_{suffix} ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+                "INSERT INTO rollup_{suffix} ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
                  ON CONFLICT (bucket, series) DO UPDATE SET {add}"
             ),
             everything: format!(
-                "INSERT INTO rollup_{suffix} ({columns}, blocks, quotes, ehash)
+                "INSERT INTO rollup_{suffix} ({columns}, invalid_target, rejected, squares_are_lower_bound, unrated_shares,
+                   unrated_work, unrated_work_squared, blocks, quotes, ehash)
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-                 ON CONFLICT (bucket, series) DO UPDATE SET {add}, blocks = blocks + excluded.blocks,
-                 quotes = quotes + excluded.quotes, ehash = ehash_add(ehash, excluded.ehash)"
+                 ON CONFLICT (bucket, series) DO UPDATE SET {add}, invalid_target = invalid_target + excluded.invalid_target,
+                   rejected = rejected + excluded.rejected,
+                   squares_are_lower_bound = max(squares_are_lower_bound, excluded.squares_are_lower_bound),
+                   unrated_shares = unrated_shares + excluded.unrated_shares,
+                   unrated_work = unrated_work + excluded.unrated_work,
+                   unrated_work_squared = unrated_work_squared + excluded.unrated_work_squared,
+                   blocks = blocks + excluded.blocks, quotes = quotes + excluded.quotes,
+                   ehash = iif(excluded.ehash IS NULL, ehash, ehash_add(ehash, excluded.ehash))"
             ),
             rejects: format!(
                 "INSERT INTO rejects_{suffix} (bucket, series, reason, count) VALUES (?1, ?2, ?3, ?4)

@@ -102,10 +102,10 @@ fn first_version() -> String {
         sql.push_str(&format!(
             "CREATE TABLE rollup_{suffix} (
                 bucket INTEGER NOT NULL, series INTEGER NOT NULL,
-                accepted INTEGER NOT NULL, invalid_target INTEGER NOT NULL, rejected INTEGER NOT NULL,
-                work REAL NOT NULL, work_squared REAL NOT NULL, squares_are_lower_bound INTEGER NOT NULL,
-                unrated_shares INTEGER NOT NULL, unrated_work REAL NOT NULL, unrated_work_squared REAL NOT NULL,
-                best_share_work REAL NOT NULL,
+                accepted INTEGER NOT NULL, work REAL NOT NULL, work_squared REAL NOT NULL, best_share_work REAL NOT NULL,
+                invalid_target INTEGER NOT NULL DEFAULT 0, rejected INTEGER NOT NULL DEFAULT 0,
+                squares_are_lower_bound INTEGER NOT NULL DEFAULT 0, unrated_shares INTEGER NOT NULL DEFAULT 0,
+                unrated_work REAL NOT NULL DEFAULT 0, unrated_work_squared REAL NOT NULL DEFAULT 0,
                 blocks INTEGER NOT NULL DEFAULT 0, quotes INTEGER NOT NULL DEFAULT 0, ehash BLOB,
                 PRIMARY KEY (bucket, series)) STRICT, WITHOUT ROWID;
              CREATE TABLE rejects_{suffix} (
@@ -255,6 +255,20 @@ CREATE TABLE quotes (
 CREATE INDEX quotes_by_time ON quotes (noted_at);
 CREATE INDEX quotes_by_quote_id ON quotes (source, quote_id) WHERE quote_id IS NOT NULL;
 CREATE INDEX quotes_pending ON quotes (session) WHERE state IN ('created', 'sent');
+
+-- Quotes by state since the history began: kept by triggers, since there may be millions to count.
+CREATE TABLE quote_counts (
+    source INTEGER NOT NULL, state TEXT NOT NULL, count INTEGER NOT NULL, PRIMARY KEY (source, state)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER quote_inserted AFTER INSERT ON quotes BEGIN
+    INSERT INTO quote_counts (source, state, count) VALUES (new.source, new.state, 1)
+    ON CONFLICT (source, state) DO UPDATE SET count = count + 1;
+END;
+CREATE TRIGGER quote_changed AFTER UPDATE OF state ON quotes WHEN new.state <> old.state BEGIN
+    UPDATE quote_counts SET count = count - 1 WHERE source = old.source AND state = old.state;
+    INSERT INTO quote_counts (source, state, count) VALUES (new.source, new.state, 1)
+    ON CONFLICT (source, state) DO UPDATE SET count = count + 1;
+END;
 
 -- Failures that no pending quote owns (delivery rule 33), and payments of unknown quotes.
 CREATE TABLE unattributed_quotes (

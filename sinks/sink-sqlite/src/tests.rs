@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use mining_stats::Target;
 use rusqlite::{Connection, OpenFlags, Params};
-use sidecar_core::{Batch, BlockingSink, Durability, JournalId, Record};
+use sidecar_core::{BlockingSink, Durability, JournalId, Record};
 use sink_contract::{SyntheticJournal, SyntheticSession};
 use stats_sv2::event::{ChannelOpened, Heartbeat, MinerConnected, MinerShareSubmitted, SessionEnded, ShareSubmitted};
 use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Text, U256, UnixMillis};
@@ -185,8 +185,4 @@ fn session_ended(at: u64) -> Event<'static> {
 
 fn hash(byte: u8) -> U256 {
     U256([byte; 32])
-}
-
-fn batch_of(journal: &SyntheticJournal, records: &[Arc<Record>]) -> Arc<Batch> {
-    journal.batch(records)
 }

@@ -130,7 +130,8 @@ pub(super) fn write(conn: &Connection, session: &mut Session) -> Result<(), Hist
     session.changed = false;
     conn.prepare_cached(
         "UPDATE sessions SET applied = ?2, applied_derived = ?3, announcement = ?4, announcing = ?5, observed = ?6,
-           open_loss = ?7, last_event_at = ?8, last_heartbeat_at = ?9, earliest_since_heartbeat = ?10 WHERE id = ?1",
+           open_loss = ?7, last_event_at = ?8, last_heartbeat_at = ?9, earliest_since_heartbeat = ?10,
+           finishing = ?11 WHERE id = ?1",
     )?
     .execute(params![
         session.row,
@@ -142,7 +143,8 @@ pub(super) fn write(conn: &Connection, session: &mut Session) -> Result<(), Hist
         session.open_loss,
         session.last_event_at,
         session.last_heartbeat_at,
-        session.earliest_since_heartbeat.min(i64::MAX as u64)
+        session.earliest_since_heartbeat.min(i64::MAX as u64),
+        session.finishing
     ])?;
     if let Some(observed) = session.observed {
         conn.prepare_cached("UPDATE observed SET end_at = max(end_at, ?2) WHERE id = ?1")?

@@ -157,7 +157,7 @@ pub struct RoundView {
     pub probability: f64,
 }
 
-/// Quotes by state.
+/// Quotes by state, since the history began.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
 pub struct QuoteCounts {
     /// Created, not yet sent.
@@ -315,7 +315,7 @@ fn losses(conn: &Connection, source: i64) -> Result<Vec<LossView>, QueryError> {
 
 fn quotes(conn: &Connection, source: i64) -> Result<QuoteCounts, QueryError> {
     let mut counts = QuoteCounts::default();
-    let mut rows = conn.prepare_cached("SELECT state, count(*) FROM quotes WHERE source = ?1 GROUP BY state")?;
+    let mut rows = conn.prepare_cached("SELECT state, count FROM quote_counts WHERE source = ?1")?;
     let mut rows = rows.query([source])?;
     while let Some(row) = rows.next()? {
         let place = match row.get_ref(0)?.as_str().unwrap_or("") {

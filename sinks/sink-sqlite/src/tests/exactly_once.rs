@@ -10,7 +10,7 @@ use sidecar_core::{BlockingSink, Durability, Record, RecordKind};
 use sink_contract::{SyntheticJournal, strategies};
 use stats_sv2::{Event, UnixMillis};
 
-use super::{DAY, Fixture, HOUR, HOUR_START, JOURNAL, MINUTE, batch_of, close, heartbeat, opened, read, share};
+use super::{DAY, Fixture, HOUR, HOUR_START, JOURNAL, MINUTE, close, heartbeat, opened, read, share};
 use crate::{SqliteSettings, SqliteSink};
 
 const NOW: UnixMillis = UnixMillis(HOUR_START + 30 * MINUTE);
@@ -174,7 +174,7 @@ proptest! {
         let journal = SyntheticJournal::new(JOURNAL, NOW);
         let whole = tempfile::tempdir().unwrap();
         let mut at_once = sink(whole.path());
-        at_once.deliver(&batch_of(&journal, &records)).unwrap();
+        at_once.deliver(&journal.batch(&records)).unwrap();
         at_once.close().unwrap();
 
         let split = tempfile::tempdir().unwrap();
@@ -189,7 +189,7 @@ proptest! {
             let end = (taken + piece.records).min(records.len());
             let start = taken.saturating_sub(piece.again);
             if start < end {
-                in_pieces.deliver(&batch_of(&journal, &records[start..end])).unwrap();
+                in_pieces.deliver(&journal.batch(&records[start..end])).unwrap();
             }
             taken = end;
         }

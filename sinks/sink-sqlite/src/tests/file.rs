@@ -160,6 +160,28 @@ fn a_file_with_a_damaged_table_keeps_the_rest_and_counts_nothing_twice() {
 }
 
 #[test]
+fn the_wal_stays_bounded_while_somebody_reads() {
+    let mut fixture = Fixture::new();
+    let wal = store::with_suffix(&fixture.path(), "-wal");
+    let mut largest = 0;
+    for round in 0..25_u64 {
+        // Every minute of a day and many downstreams: pages all over the file.
+        let events: Vec<_> = (0..1_440)
+            .map(|minute| share((round * 7 + minute) as u32 % 500, HOUR_START + minute * 60 * SECOND))
+            .collect();
+        let record = fixture.journal.append(&mut fixture.session, &events);
+        fixture.deliver(&[record]);
+        let history = History::open(&fixture.path()).unwrap();
+        history.overview(HOUR_START).unwrap();
+        largest = largest.max(std::fs::metadata(&wal).unwrap().len());
+    }
+    let written: u64 =
+        fixture.get("SELECT sum(accepted) FROM rollup_total t JOIN series s ON s.id = t.series WHERE s.kind = 0");
+    assert_eq!(written, 25 * 1_440);
+    assert!(largest < 12 << 20, "{largest}");
+}
+
+#[test]
 fn an_interrupted_replacement_is_finished() {
     let mut fixture = Fixture::new();
     fixture.events(&[share(1, HOUR_START)]);

@@ -156,6 +156,20 @@ fn the_end_of_a_session_closes_everything_and_a_lost_connection_nothing() {
 }
 
 #[test]
+fn a_session_that_delivers_its_rest_counts_and_opens_nothing() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[connected(1, t), opened(1, "alice", t), share(1, t + 1)]);
+    let record =
+        fixture.journal.append(&mut fixture.session, &[opened(2, "bob", t + 2), share(2, t + 3), share(1, t + 3)]);
+    let finishing = std::sync::Arc::new(sidecar_core::Record { finishing: true, ..(*record).clone() });
+    fixture.deliver(&[finishing]);
+    assert_eq!(open(&fixture), [1, 1, 0, 0]);
+    assert_eq!(fixture.bucket("total", 1, "bob", 0).0, 1);
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 2);
+}
+
+#[test]
 fn ids_are_reused_and_miners_are_not_doubled() {
     let mut fixture = Fixture::new();
     let t = HOUR_START;
