@@ -26,7 +26,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // At shutdown:
     let report = stats.close(Duration::from_secs(5));
-    Ok(if report.left > 0 {
-        Err(format!("{} events did not reach the sidecar", report.left))?
-    })
+    if report.left > 0 {
+        return Err(format!("{} events did not reach the sidecar", report.left).into());
+    }
+    Ok(())
 }

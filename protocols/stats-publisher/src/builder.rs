@@ -202,7 +202,7 @@ impl StatsPublisherBuilder {
     }
 
     /// Keeps what is not acknowledged in this file too, which grows to `max_bytes` while the sidecar is away (for a
-    /// moment to twice that while its acknowledged front is reclaimed). See [`crate::spool`](index.html#the-spool).
+    /// moment to twice that while its acknowledged front is reclaimed). See [the crate's page](crate#the-spool).
     pub fn spool(mut self, path: impl Into<PathBuf>, max_bytes: u64) -> Self {
         self.spool = Some(SpoolSettings { path: path.into(), max_bytes });
         self

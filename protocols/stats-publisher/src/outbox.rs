@@ -129,3 +129,118 @@ impl Outbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use stats_sv2::codec::Message;
+    use stats_sv2::event::Heartbeat;
+    use stats_sv2::{Event, Frames, UnixMillis};
+
+    use super::*;
+
+    const LIMITS: WindowLimits = WindowLimits { events: 100, bytes: 1 << 20 };
+    const SESSION: u64 = 7;
+
+    /// Frames that tell their numbers.
+    fn batch(first: u64, frames: u64) -> Batch {
+        let mut batch = Batch { frames, ..Batch::default() };
+        for number in first..first + frames {
+            Heartbeat { timestamp: UnixMillis(number), flags: 0 }.encode(&mut batch.bytes);
+        }
+        batch
+    }
+
+    fn append(spool: &mut Spool, first: u64, frames: u64) -> Place {
+        spool.append(SESSION, first, frames, &batch(first, frames).bytes).unwrap()
+    }
+
+    /// Sends all that may be sent; the numbers.
+    fn send(outbox: &mut Outbox) -> Vec<u64> {
+        let mut numbers = Vec::new();
+        loop {
+            let frames = outbox.window.sendable(u64::MAX);
+            let length = frames.len();
+            if length == 0 {
+                return numbers;
+            }
+            numbers.extend(Frames::new(frames).map(|frame| Event::decode(frame).unwrap().timestamp().unwrap().0));
+            outbox.window.mark_sent(length);
+        }
+    }
+
+    fn open(folder: &Path) -> Spool {
+        Spool::open(&folder.join("spool"), 1 << 20, "pool").unwrap().0
+    }
+
+    #[test]
+    fn what_could_not_be_written_is_a_gap_that_reopens_the_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = open(folder.path());
+        let mut outbox = Outbox::new(SESSION, LIMITS);
+        let start = append(&mut spool, 1, 3);
+        // The numbers 4 and 5 were in memory only, and are lost from there.
+        append(&mut spool, 6, 2);
+        outbox.last = 7;
+        outbox.fall_behind(start);
+        assert_eq!(outbox.load(&spool).unwrap(), Loaded::default());
+        assert_eq!(send(&mut outbox), [1, 2, 3]);
+        assert!(!outbox.take(8, &batch(8, 1), None), "memory must not overtake the disk");
+        outbox.window.acknowledge(3);
+        assert!(outbox.load(&spool).unwrap().reopen);
+        assert_eq!(outbox.window.committed() + 1, 6);
+        assert_eq!(send(&mut outbox), [6, 7]);
+        assert!(!outbox.is_delivered());
+        outbox.window.acknowledge(7);
+        assert!(outbox.is_delivered());
+        outbox.load(&spool).unwrap();
+        assert!(outbox.take(8, &batch(8, 1), None), "caught up");
+    }
+
+    #[test]
+    fn records_that_are_durable_already_are_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = open(folder.path());
+        let start = append(&mut spool, 1, 3);
+        let second = append(&mut spool, 4, 3);
+        append(&mut spool, 7, 3);
+        let segment = Segment { session_id: SESSION, first: 1, last: 9, start, end: spool.end() };
+        let mut outbox = Outbox::finishing(segment, LIMITS);
+        outbox.window.rewind(5);
+        assert_eq!(outbox.load(&spool).unwrap(), Loaded { passed: Some(second), reopen: false });
+        assert_eq!(send(&mut outbox), [6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn damage_costs_what_lies_behind_it_and_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut spool = open(folder.path());
+        let start = append(&mut spool, 1, 3);
+        append(&mut spool, 4, 3);
+        let path = folder.path().join("spool");
+        let mut bytes = std::fs::read(&path).unwrap();
+        *bytes.last_mut().unwrap() ^= 1;
+        std::fs::write(&path, bytes).unwrap();
+
+        let segment = Segment { session_id: SESSION, first: 1, last: 6, start, end: spool.end() };
+        let mut finishing = Outbox::finishing(segment, LIMITS);
+        assert!(matches!(finishing.load(&spool), Err(SpoolError::Damaged { .. })));
+        assert_eq!(send(&mut finishing), [1, 2, 3]);
+        finishing.window.acknowledge(3);
+        assert!(finishing.is_delivered());
+
+        let mut own = Outbox::new(SESSION, LIMITS);
+        own.last = 6;
+        own.fall_behind(start);
+        assert!(own.load(&spool).is_err());
+        assert_eq!(send(&mut own), [1, 2, 3]);
+        own.window.acknowledge(3);
+        // What comes later is delivered behind the gap.
+        let place = append(&mut spool, 7, 2);
+        own.last = 8;
+        own.fall_behind(place);
+        assert!(own.load(&spool).unwrap().reopen);
+        assert_eq!(send(&mut own), [7, 8]);
+    }
+}

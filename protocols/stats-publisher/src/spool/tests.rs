@@ -142,6 +142,28 @@ fn what_was_left_beside_by_a_killed_process_is_removed() {
     assert!(!with_suffix(&path, ".new").exists());
 }
 
+#[test]
+fn an_append_that_fails_leaves_the_spool_as_it_was() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("spool");
+    let (mut spool, _) = open(&path);
+    spool.append(7, 1, 1, &frames(1, 1)).unwrap();
+    // Neither writing nor cutting works for a while, and half a record got through.
+    let writable = std::mem::replace(&mut spool.file, File::open(&path).unwrap());
+    assert!(matches!(spool.append(7, 2, 1, &frames(1, 2)), Err(SpoolError::Io { .. })));
+    (&writable).seek(SeekFrom::End(0)).unwrap();
+    (&writable).write_all(b"half a record").unwrap();
+    assert!(spool.append(7, 2, 1, &frames(1, 2)).is_err());
+    spool.file = writable;
+    spool.append(7, 3, 1, &frames(1, 3)).unwrap();
+    let firsts: Vec<u64> = read_all(&spool, 0).iter().map(|record| record.first).collect();
+    assert_eq!(firsts, [1, 3]);
+    drop(spool);
+    let (_, segments) = open(&path);
+    let ranges: Vec<_> = segments.iter().map(|segment| (segment.first, segment.last)).collect();
+    assert_eq!(ranges, [(1, 1), (3, 3)], "a gap in the numbers begins a segment of its own");
+}
+
 #[derive(Debug, Clone)]
 enum Action {
     Append { session: u64, count: u64 },

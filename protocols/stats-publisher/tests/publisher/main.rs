@@ -1,4 +1,5 @@
 //! What a sidecar sees of a publisher, through a real socket.
+#![allow(clippy::unwrap_used, reason = "clippy sees no test in the functions that tests share")]
 
 mod announcements;
 mod closing;
