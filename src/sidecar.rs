@@ -137,6 +137,7 @@ fn spec(config: SinkConfig, durability: Durability, clock: &Arc<dyn Clock>) -> R
         Failure::from_error(Exit::Config, &error).advice(format!("look at [sinks.{name}] of the configuration"))
     })?;
     let driver = config.driver;
+    tracing::info!(sink = %name, r#type = config.type_name, "sink");
     Ok(SinkSpec {
         name,
         sink,

@@ -27,6 +27,9 @@ struct AdminTable {
 
 pub(crate) fn read(section: &Section<'_>, short: Option<&ShortForm>, problems: &mut Problems) -> Option<AdminConfig> {
     let table: AdminTable = section.read(problems)?;
+    if section.lost("listen", &table.listen) {
+        return None;
+    }
     let listen = table
         .listen
         .map(|Listen(address)| address)

@@ -32,15 +32,15 @@ pub(crate) fn read(section: &Section<'_>, short: Option<&ShortForm>, problems: &
         }
     }
     let settings: JournalSettings = section.read(problems)?;
-    JournalConfig::try_from(settings)
-        .map_err(|error| {
-            let key = match &error {
-                JournalConfigError::MaxBytesTooSmall { .. } => "max_bytes",
-                JournalConfigError::MaxDelayOutOfRange { .. } => "max_delay",
-                JournalConfigError::KeepTakenAboveMaxAge { .. } => "keep_taken",
-                _ => "path",
-            };
-            problems.push(Problem::error(section.value_span(key), ErrorChain(&error).to_string()));
-        })
-        .ok()
+    let path = settings.path.clone();
+    Some(JournalConfig::try_from(settings).unwrap_or_else(|error| {
+        let key = match &error {
+            JournalConfigError::MaxBytesTooSmall { .. } => "max_bytes",
+            JournalConfigError::MaxDelayOutOfRange { .. } => "max_delay",
+            JournalConfigError::KeepTakenAboveMaxAge { .. } => "keep_taken",
+            _ => "path",
+        };
+        problems.push(Problem::error(section.value_span(key), ErrorChain(&error).to_string()));
+        JournalConfig::new(path)
+    }))
 }

@@ -71,7 +71,11 @@ impl Problems {
     }
 
     pub(crate) fn has_errors(&self) -> bool {
-        self.list.iter().any(|problem| problem.severity == Severity::Error)
+        self.errors() > 0
+    }
+
+    pub(crate) fn errors(&self) -> usize {
+        self.list.iter().filter(|problem| problem.severity == Severity::Error).count()
     }
 
     /// All problems in the order of the file, each once.

@@ -75,8 +75,11 @@ pub(crate) fn read(
     });
     let also_known = [TOKENS, NOISE, short_form::KEYS[0], short_form::KEYS[1], short_form::KEYS[2]];
     let table: ServerTable = plain.read_with(&also_known, problems, ServerTable::deserialize)?;
+    if plain.lost("listen", &table.listen) || short.is_some_and(|short| section.lost("tcp_port", &short.listen())) {
+        return None;
+    }
     let listen = table.listen.map(|Listen(address)| address).or_else(|| short?.listen()).unwrap_or(DEFAULT_LISTEN);
-    let limits = limits(&table.limits, section, problems)?;
+    let limits = limits(&table.limits, section, problems);
     if !listen.ip().is_loopback() && tokens.is_none() {
         problems.push(
             Problem::warning(
@@ -90,7 +93,7 @@ pub(crate) fn read(
     Some(ListenerConfig { listen, limits, auth: Auth { tokens: tokens.unwrap_or_default() }, noise: noise.flatten() })
 }
 
-fn limits(table: &LimitsTable, section: &Section<'_>, problems: &mut Problems) -> Option<ListenerLimits> {
+fn limits(table: &LimitsTable, section: &Section<'_>, problems: &mut Problems) -> ListenerLimits {
     let mut limits = ListenerLimits::default();
     if let Some(sessions) = table.max_sessions {
         limits.sessions = sessions.get() as usize;
@@ -108,7 +111,6 @@ fn limits(table: &LimitsTable, section: &Section<'_>, problems: &mut Problems) -
             section.value_span("limits"),
             "`server.limits.handshake_timeout` is zero: nobody could connect",
         ));
-        return None;
     }
     if limits.silent_session <= HEARTBEAT_EVERY {
         problems.push(
@@ -121,9 +123,8 @@ fn limits(table: &LimitsTable, section: &Section<'_>, problems: &mut Problems) -
             )
             .help("with 15s or more a late heartbeat does not end a connection"),
         );
-        return None;
     }
-    Some(limits)
+    limits
 }
 
 fn tokens(value: Spanned<DeValue<'_>>, lookup: Lookup<'_>, problems: &mut Problems) -> Vec<TokenRule> {
@@ -161,7 +162,7 @@ struct Named {
 }
 
 fn token(section: &Section<'_>, lookup: Lookup<'_>, problems: &mut Problems) -> Option<(secret::Secret, Vec<String>)> {
-    let table: TokenTable = section.read(problems)?;
+    let table: TokenTable = section.read_whole(problems)?;
     if table.publishers.is_empty() {
         problems.push(
             Problem::error(section.value_span("publishers"), "a token without publishers opens nothing")
@@ -174,7 +175,7 @@ fn token(section: &Section<'_>, lookup: Lookup<'_>, problems: &mut Problems) -> 
 }
 
 fn noise(section: &Section<'_>, lookup: Lookup<'_>, problems: &mut Problems) -> Option<NoiseConfig> {
-    let table: NoiseTable = section.read(problems)?;
+    let table: NoiseTable = section.read_whole(problems)?;
     let keys = ("authority_key_file", "authority_key_env");
     let secret = the_secret(section, table.authority_key_file, table.authority_key_env, keys, lookup, problems)?;
     let authority = match secret.expose().parse() {

@@ -53,6 +53,19 @@ pub(crate) struct DriverConfig {
     pub(crate) required: bool,
 }
 
+impl Default for DriverConfig {
+    fn default() -> Self {
+        Self {
+            route: Route::all(),
+            start: StartAt::default(),
+            retry: RetryPolicy::default(),
+            timeout: DEFAULT_TIMEOUT,
+            rate_limit: None,
+            required: false,
+        }
+    }
+}
+
 /// `retry` as written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -145,7 +158,7 @@ fn one<'i>(
         // The type was found in the registry above.
         registry.parse(type_name, table).expect("the type is registered")
     })?;
-    Some(PlacedSink { config: SinkConfig { name, type_name, settings, driver: driver? }, section })
+    Some(PlacedSink { config: SinkConfig { name, type_name, settings, driver }, section })
 }
 
 /// Takes `type` out of a component's table and finds it among the known ones.
@@ -177,13 +190,12 @@ pub(super) fn type_of(
     found
 }
 
-fn driver(section: &Section<'_>, problems: &mut Problems) -> Option<DriverConfig> {
-    let table: DriverTable = section.read(problems)?;
-    let kinds = match &table.events {
-        Some(globs) => kinds(globs, section, problems)?,
-        None => KindSet::ALL,
-    };
-    let retry = RetryPolicy::from(table.retry);
+/// What the driver's keys say; a value without meaning is told and replaced by its default.
+fn driver(section: &Section<'_>, problems: &mut Problems) -> DriverConfig {
+    let default = DriverConfig::default();
+    let Some(table) = section.read::<DriverTable>(problems) else { return default };
+    let kinds = table.events.as_ref().map_or(KindSet::ALL, |globs| kinds(globs, section, problems));
+    let mut retry = RetryPolicy::from(table.retry);
     if retry.initial_backoff.is_zero() || retry.max_backoff < retry.initial_backoff {
         let (initial, max) = (Period(retry.initial_backoff), Period(retry.max_backoff));
         problems.push(Problem::error(
@@ -192,50 +204,44 @@ fn driver(section: &Section<'_>, problems: &mut Problems) -> Option<DriverConfig
                 "`retry.initial_backoff` ({initial}) must be above zero, and `retry.max_backoff` ({max}) not below it"
             ),
         ));
-        return None;
+        retry = default.retry;
     }
-    let timeout = table.timeout.map_or(DEFAULT_TIMEOUT, |period| period.0);
+    let mut timeout = table.timeout.map_or(default.timeout, |period| period.0);
     if timeout.is_zero() {
         problems.push(Problem::error(section.value_span("timeout"), "`timeout` is zero: nothing could be delivered"));
-        return None;
+        timeout = default.timeout;
     }
-    Some(DriverConfig {
+    DriverConfig {
         route: Route { kinds, sources: table.sources },
         start: table.start,
         retry,
         timeout,
         rate_limit: table.rate_limit,
         required: table.required,
-    })
+    }
 }
 
 /// The kinds that the globs name; every glob must name one.
-fn kinds(globs: &[String], section: &Section<'_>, problems: &mut Problems) -> Option<KindSet> {
+fn kinds(globs: &[String], section: &Section<'_>, problems: &mut Problems) -> KindSet {
     if globs.is_empty() {
         problems.push(
             Problem::error(section.value_span("events"), "`events = []` wants nothing")
                 .help("leave the key out for all events, or remove the sink"),
         );
-        return None;
     }
-    let mut good = true;
     // What may be meant: a name, or all names that begin with the same word.
     let families =
         EventKind::ALL.iter().filter_map(|kind| kind.name().split_once('_')).map(|(word, _)| format!("{word}_*"));
     let known: Vec<String> = families.chain(EventKind::ALL.iter().map(|kind| kind.name().to_owned())).collect();
-    for glob in globs {
-        if KindSet::from_globs([glob.as_str()]).is_err() {
-            good = false;
-            problems.push(
-                Problem::error(element_span(&section.entries, "events", glob), format!("no event is named `{glob}`"))
-                    .help(suggest::help(glob, "events", known.iter().map(String::as_str))),
-            );
-        }
+    let (good, bad): (Vec<&str>, Vec<&str>) =
+        globs.iter().map(String::as_str).partition(|glob| KindSet::from_globs([*glob]).is_ok());
+    for glob in bad {
+        problems.push(
+            Problem::error(element_span(&section.entries, "events", glob), format!("no event is named `{glob}`"))
+                .help(suggest::help(glob, "events", known.iter().map(String::as_str))),
+        );
     }
-    if !good {
-        return None;
-    }
-    KindSet::from_globs(globs.iter().map(String::as_str)).ok()
+    KindSet::from_globs(good).unwrap_or(KindSet::ALL)
 }
 
 /// Where one string of a list stands.

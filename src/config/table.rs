@@ -77,6 +77,11 @@ impl<'i> Section<'i> {
         taken
     }
 
+    /// Whether a key has a value that could not be read, given what was read of it.
+    pub(crate) fn lost<T>(&self, key: &str, read: &Option<T>) -> bool {
+        read.is_none() && self.entries.contains_key(key)
+    }
+
     /// Where the first string value stands (in the order of the keys) for which `wanted` holds.
     pub(crate) fn find_string(&self, wanted: impl Fn(&str) -> bool) -> Option<Range<usize>> {
         self.entries.values().find_map(|value| match value.get_ref() {
@@ -85,9 +90,16 @@ impl<'i> Section<'i> {
         })
     }
 
-    /// Reads the table into `T`, whose serde form denies unknown fields.
+    /// Reads the table into `T`, whose serde form denies unknown fields. After an error the value is what the table says
+    /// without its bad entries.
     pub(crate) fn read<T: DeserializeOwned>(&self, problems: &mut Problems) -> Option<T> {
         self.read_with(&[], problems, |table| T::deserialize(table))
+    }
+
+    /// [`read`](Self::read) for what is of no use when a part of it is missing: `None` after any error.
+    pub(crate) fn read_whole<T: DeserializeOwned>(&self, problems: &mut Problems) -> Option<T> {
+        let before = problems.errors();
+        self.read(problems).filter(|_| problems.errors() == before)
     }
 
     /// Reads the table by `parse`. `also_known` are keys that others took out: they are offered to who mistyped one.
@@ -102,8 +114,8 @@ impl<'i> Section<'i> {
         for _ in 0..MAX_ERRORS {
             let value = Spanned::new(self.span.clone(), DeValue::Table(left.clone()));
             let error = match parse(ValueDeserializer::from(value)) {
-                // A value that could be read only without its bad entries is of no use.
-                Ok(value) => return cut.is_empty().then_some(value),
+                // Without its bad entries the value serves only to find further errors: those told keep it from use.
+                Ok(value) => return Some(value),
                 Err(error) => error,
             };
             let removed = error.span().and_then(|span| cut_out(&mut left, &span));

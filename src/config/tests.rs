@@ -176,6 +176,25 @@ fn one_port_and_one_file_belong_to_one_component() {
 }
 
 #[test]
+fn errors_inside_tables_do_not_hide_those_between_them() {
+    check(
+        "[server]\nlisen = \"127.0.0.1:4010\"\n[journal]\npath = \"a.db\"\nmax_age = 24\n[sinks.a]\ntype = \
+         \"sqlite\"\npath = \"a.db\"\nevents = [\"*x*x*\"]\n",
+        &[
+            &["2:1 [lisen] "],
+            &["5:11 [24] "],
+            &["8:8 [\"a.db\"]", "[journal] and [sinks.a] both use the file"],
+            &["9:11 [\"*x*x*\"]"],
+        ],
+    );
+    // An address that cannot be read is none, and does not stand for the default.
+    check(
+        "[server]\nlisten = \"x\"\n[admin]\nlisten = \"127.0.0.1:4000\"\n[journal]\npath = \"a.db\"\n",
+        &[&["2:10 [\"x\"]"]],
+    );
+}
+
+#[test]
 fn environment_variables_stand_in_string_values_only() {
     let config = load(&GOOD.replace("state/journal.db", "${STATE}/journal-$${STATE}.db")).config;
     assert_eq!(config.journal.path, Path::new("/var/lib/sidecar/journal-${STATE}.db"));

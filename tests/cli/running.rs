@@ -90,6 +90,7 @@ fn the_pages_say_what_they_should() {
     assert_eq!(running.get("/live", "*/*").0, 200);
     assert_eq!(running.get("/nowhere", "*/*").0, 404);
     assert_eq!(running.get("/tap?events=nothing_like_it", "*/*").0, 400);
+    assert_eq!(running.get("/live", &"x".repeat(20 << 10)).0, 431, "a head of more than 16 KiB");
     simulate(&running, &[]);
 
     let (status, head, classic) = running.get("/metrics", "*/*");
@@ -134,6 +135,27 @@ fn tap_shows_live_events() {
         assert!(event["kind"].as_str().unwrap().starts_with("share_"), "{event}");
         assert_eq!(event["publisher"], "tapped-1");
     }
+}
+
+#[test]
+fn tokens_and_keys_made_by_keygen_open_the_door() {
+    let folder = tempfile::tempdir().unwrap();
+    let (token, key) = (folder.path().join("token"), folder.path().join("key"));
+    assert_eq!(code(output(&["keygen", "token", "--out", token.to_str().unwrap()]).status), 0);
+    let public = text(&output(&["keygen", "noise", "--out", key.to_str().unwrap()]).stdout);
+    let file = config(folder.path());
+    let mut config = std::fs::read_to_string(&file).unwrap();
+    config += &format!(
+        "[[server.tokens]]\npublishers = [\"pool-*\"]\ntoken_file = {token:?}\n[server.noise]\nauthority_key_file = {key:?}\n"
+    );
+    std::fs::write(&file, config).unwrap();
+    let running = Running::start(&file);
+    let token = token.to_str().unwrap();
+    let report =
+        simulate(&running, &["--publisher", "pool-1", "--token-file", token, "--authority-key", public.trim()]);
+    assert_eq!(report["acknowledged"], EVENTS);
+    let sources = pipeline(&running)["sources"].clone();
+    assert_eq!(sources[0]["publisher"], "pool-1", "{sources}");
 }
 
 #[test]
