@@ -22,7 +22,13 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>, numbers: &[usize]) 
 /// The 95 % interval of a reading, such as `96 to 124 TH/s`; empty where nothing was measured.
 pub(crate) fn interval(reading: &Reading) -> String {
     let Some(estimate) = reading.measured() else { return String::new() };
-    let show = |rate: Hashrate| text::hashrate(rate, 2);
+    // Enough digits to tell the two ends apart.
+    let digits = match estimate.relative_error() {
+        error if error > 0.05 => 2,
+        error if error > 0.005 => 3,
+        _ => 4,
+    };
+    let show = |rate: Hashrate| text::hashrate(rate, digits);
     let (low, high) = (show(estimate.low), show(estimate.high));
     match (low.split_once(' '), high.split_once(' ')) {
         (Some((number, low_unit)), Some((_, high_unit))) if low_unit == high_unit => format!("{number} to {high}"),
@@ -42,6 +48,18 @@ pub(crate) fn untrusted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mining_stats::Sample;
+
+    #[test]
+    fn the_ends_of_an_interval_differ() {
+        for shares in [1_u64, 5, 30, 300, 3_000, 300_000] {
+            let work = shares as f64 * 1e15;
+            let sample = Sample { shares, work, work_squared: work * 1e15, observed_ms: 60_000, ..Sample::default() };
+            let shown = interval(&Reading::Measured(sample.estimate().unwrap()));
+            let (low, high) = shown.split_once(" to ").unwrap();
+            assert_ne!(low, high.split(' ').next().unwrap(), "{shares} shares: {shown}");
+        }
+    }
 
     #[test]
     fn text_from_the_network_cannot_drive_the_terminal() {
