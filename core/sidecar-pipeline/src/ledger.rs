@@ -67,6 +67,7 @@ impl Ledger {
     }
 
     /// The place.
+    #[cfg(test)]
     pub(crate) fn position(&self) -> u64 {
         self.position
     }

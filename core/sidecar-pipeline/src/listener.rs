@@ -214,12 +214,15 @@ async fn serve(shared: &Shared, stream: TcpStream, address: SocketAddr, handshak
         () = shared.stop.cancelled() => return,
         opened = handshake::open(shared, stream) => opened,
     };
-    drop(handshake);
     match opened {
-        Ok(connection) => session::serve(shared, address, connection).await,
+        Ok(connection) => {
+            drop(handshake);
+            session::serve(shared, address, connection).await;
+        }
         Err(refused) => {
             let peer = Peer { address, publisher: "" };
-            shared.counters.ended(refused.end, peer, &ErrorChain(&refused.why));
+            shared.counters.ended(refused.why.end(), peer, &ErrorChain(&refused.why));
+            refused.tell().await;
         }
     }
 }

@@ -271,6 +271,13 @@ impl Running {
                 bridges_cut.push(health.name().to_string());
             }
         }
+        // What was acknowledged must be among what the sinks are still to get: the head may be told a moment later.
+        let committed = self.journal.stats().cumulative_events;
+        let mut head = self.journal.watch_head();
+        let told = head.wait_for(|head| head.cumulative_events >= committed);
+        if timeout_at(at, told).await.is_err() {
+            tracing::warn!("the journal's head does not follow its commits");
+        }
         self.drains.sinks.request();
         let mut sinks = Vec::new();
         for driver in self.drivers {

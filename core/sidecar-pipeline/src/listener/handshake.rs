@@ -39,12 +39,11 @@ pub(crate) struct OpenConnection {
 }
 
 /// A connection that got no session.
-#[derive(Debug, thiserror::Error)]
-#[error("{}", end.name())]
+#[derive(Debug)]
 pub(crate) struct Refused {
-    pub(crate) end: ConnectionEnd,
-    #[source]
     pub(crate) why: RefusalCause,
+    incoming: Incoming,
+    outgoing: Outgoing,
 }
 
 /// What stands behind a refusal.
@@ -81,7 +80,8 @@ pub(crate) enum RefusalCause {
 }
 
 impl RefusalCause {
-    fn end(&self) -> ConnectionEnd {
+    /// What it counts as.
+    pub(crate) fn end(&self) -> ConnectionEnd {
         match self {
             Self::Timeout => ConnectionEnd::HandshakeTimeout,
             Self::Lost => ConnectionEnd::HandshakeLost,
@@ -121,8 +121,8 @@ impl From<StreamEnd> for RefusalCause {
     }
 }
 
-/// Opens a session on a fresh connection. A refused peer is told why, as far as it can be.
-pub(crate) async fn open(shared: &Shared, stream: TcpStream) -> Result<OpenConnection, Refused> {
+/// Opens a session on a fresh connection.
+pub(crate) async fn open(shared: &Shared, stream: TcpStream) -> Result<OpenConnection, Box<Refused>> {
     let (read, write) = stream.into_split();
     let mut incoming = Incoming::new(read, None);
     let mut outgoing = Outgoing::new(write, shared.limits.write_stall);
@@ -139,16 +139,19 @@ pub(crate) async fn open(shared: &Shared, stream: TcpStream) -> Result<OpenConne
         Ok(Answered { claim, writer, publisher, committed_sequence, carry, place }) => {
             Ok(OpenConnection { incoming, outgoing, claim, writer, publisher, committed_sequence, carry, place })
         }
-        Err(why) => {
-            if let Some(code) = why.error_code() {
-                let mut frame = Vec::new();
-                OpenStatsSessionError { flags: 0, error_code: Text::cut(code) }.encode(&mut frame);
-                if outgoing.send(&frame).await.is_ok() {
-                    outgoing.finish().await;
-                    incoming.linger().await;
-                }
-            }
-            Err(Refused { end: why.end(), why })
+        Err(why) => Err(Box::new(Refused { why, incoming, outgoing })),
+    }
+}
+
+impl Refused {
+    /// Tells the peer why, where it can listen.
+    pub(crate) async fn tell(mut self) {
+        let Some(code) = self.why.error_code() else { return };
+        let mut frame = Vec::new();
+        OpenStatsSessionError { flags: 0, error_code: Text::cut(code) }.encode(&mut frame);
+        if self.outgoing.send(&frame).await.is_ok() {
+            self.outgoing.finish().await;
+            self.incoming.linger().await;
         }
     }
 }
@@ -216,8 +219,8 @@ fn check(shared: &Shared, payload: &[u8]) -> Result<OpenSession, RefusalCause> {
         return Err(RefusalCause::Version { min, max });
     }
     let publisher = open.publisher.as_str();
-    if publisher.is_empty() || publisher.chars().any(char::is_control) {
-        return Err(RefusalCause::Field("the publisher's name is empty or has control characters"));
+    if publisher.is_empty() {
+        return Err(RefusalCause::Field("the publisher's name is empty"));
     }
     if open.session_id == 0 {
         return Err(RefusalCause::Field("session_id is 0"));

@@ -103,10 +103,12 @@ impl From<StreamEnd> for End {
 }
 
 /// What the writing half says last.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Farewell {
     /// All that is durable of the session.
     committed_sequence: Option<u64>,
+    /// It is the answer to CloseStatsSession, owed even if it says nothing new.
+    is_answer: bool,
     /// The reason in CloseStatsSession, where there is somebody to tell.
     close: Option<&'static str>,
 }
@@ -138,16 +140,16 @@ impl Reading<'_> {
         let handed_over = self.next_sequence - 1;
         let word = match &end {
             End::Closed(reason) => match self.writer.close(reason).await {
-                Ok(committed) => Farewell { committed_sequence: Some(committed), close: Some("closed") },
+                Ok(committed) => Farewell { committed_sequence: Some(committed), is_answer: true, close: None },
                 Err(error) => {
                     tracing::warn!(%error, publisher = self.publisher, "the end of the session is not recorded");
-                    Farewell { committed_sequence: None, close: None }
+                    Farewell::default()
                 }
             },
             // There is nobody to tell.
             End::Lost(_) | End::WriteBroken | End::Tampered => {
                 self.writer.detach();
-                Farewell { committed_sequence: None, close: None }
+                Farewell::default()
             }
             // All that was handed over is acknowledged first, so that the publisher knows where it stands.
             other => {
@@ -158,13 +160,13 @@ impl Reading<'_> {
                     _ => None,
                 };
                 self.writer.detach();
-                Farewell { committed_sequence: committed, close: Some(other.reason().name()) }
+                Farewell { committed_sequence: committed, is_answer: false, close: Some(other.reason().name()) }
             }
         };
         // Whoever takes this connection's name or place need not wait for the goodbye.
         drop(self.claim);
         drop(place);
-        let linger = word.close.is_some();
+        let linger = word.close.is_some() || word.is_answer;
         // The writing half may have ended on an error of its own.
         if farewell.send(word).is_ok() && linger {
             self.incoming.linger().await;
@@ -362,15 +364,17 @@ impl Writing {
                     Ok(()) => {
                         // Whatever was committed while the last one was written is one acknowledgement now.
                         let committed = *self.acknowledged.borrow_and_update();
-                        self.acknowledge(committed).await?;
+                        if committed > self.told {
+                            self.acknowledge(committed).await?;
+                        }
                     }
                     // The journal has forgotten the session; the reading half learns it too and says the last word.
                     Err(_) => break (&mut self.last_word).await,
                 },
             }
         };
-        let Ok(Farewell { committed_sequence, close }) = word else { return Ok(()) };
-        if let Some(committed) = committed_sequence {
+        let Ok(Farewell { committed_sequence, is_answer, close }) = word else { return Ok(()) };
+        if let Some(committed) = committed_sequence.filter(|committed| is_answer || *committed > self.told) {
             self.acknowledge(committed).await?;
         }
         if let Some(reason) = close {
@@ -383,9 +387,6 @@ impl Writing {
     }
 
     async fn acknowledge(&mut self, committed_sequence: u64) -> Result<(), SendError> {
-        if committed_sequence <= self.told {
-            return Ok(());
-        }
         let mut frame = Vec::new();
         StatsAck { committed_sequence }.encode(&mut frame);
         self.outgoing.send(&frame).await?;

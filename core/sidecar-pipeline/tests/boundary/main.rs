@@ -1,0 +1,12 @@
+//! The pipeline at its borders: real sockets on one side, sinks that behave and misbehave on the other, a real journal
+//! between them.
+#![allow(clippy::let_underscore_must_use, reason = "tests hang up on purpose")]
+
+mod client;
+mod delivery;
+mod fake_sink;
+mod handshake;
+mod hostile;
+mod sessions;
+mod sidecar;
+mod stopping;
