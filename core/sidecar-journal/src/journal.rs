@@ -374,7 +374,7 @@ fn find(config: &JournalConfig, now: UnixMillis) -> Result<Found, JournalError> 
 fn load(config: &JournalConfig, now: UnixMillis, salvage: Option<Salvage>) -> Result<Found, JournalError> {
     let failed = JournalError::sqlite;
     let path = &config.path;
-    let (connection, created) = schema::open_writer(path, config.durability, now).map_err(failed("open the journal"))?;
+    let (connection, created) = schema::open_writer(config, now).map_err(failed("open the journal"))?;
     schema::check_identity(&connection, path)?;
     if created {
         sync_folder(path)?;

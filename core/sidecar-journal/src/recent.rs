@@ -44,6 +44,16 @@ impl Recent {
         }
     }
 
+    /// Lets go what has left the journal.
+    pub(crate) fn retire(&self, first_offset: u64) {
+        let mut inner = self.lock();
+        while inner.records.front().is_some_and(|record| record.offset < first_offset)
+            && let Some(oldest) = inner.records.pop_front()
+        {
+            inner.bytes -= oldest.frames.len() + RECORD_OVERHEAD;
+        }
+    }
+
     /// The records after `after`; `None` when older ones than those in memory are wanted. Offsets between two records in
     /// memory do not exist.
     pub(crate) fn read(&self, after: u64, max_events: u32, max_bytes: usize) -> Option<Vec<Arc<Record>>> {

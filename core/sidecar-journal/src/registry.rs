@@ -158,6 +158,9 @@ impl Registry {
         });
         if !open.finishing {
             self.current.insert(Arc::clone(&open.publisher), id);
+        } else if self.current.get(&open.publisher) == Some(&id) {
+            // It makes way by itself: the publisher's next session need not replace it.
+            self.current.remove(&open.publisher);
         }
         let before = open.first_sequence - 1;
         let session = self.sessions.get_mut(&id).expect("the id was just found or made");

@@ -56,7 +56,7 @@ pub(crate) fn salvage(
     }
     let failed = JournalError::sqlite;
     let (connection, _) =
-        schema::open_writer(path, config.durability, now).map_err(failed("make a new journal"))?;
+        schema::open_writer(config, now).map_err(failed("make a new journal"))?;
     let mut salvage =
         Salvage { reason, set_aside, records: 0, events: 0, events_lost: 0, sessions: 0 };
     match open_damaged(&salvage.set_aside) {

@@ -10,6 +10,7 @@ use sidecar_core::JournalId;
 use sidecar_core::status::Durability;
 use stats_sv2::UnixMillis;
 
+use crate::config::JournalConfig;
 use crate::error::JournalError;
 use crate::group::SessionRow;
 use crate::row::role;
@@ -21,6 +22,9 @@ pub(crate) const SCHEMA_VERSION: i64 = 1;
 /// Bytes of a page. Measured with 256 KiB rows: 8 KiB costs a fifth less than 4 KiB and as much as 16 KiB, while the
 /// few pages that the smallest commit writes stay small.
 const PAGE_BYTES: u32 = 8 << 10;
+/// The write-ahead log is brought back into the file when it has this size, or a sixteenth of `max_bytes` if that is
+/// less, and is cut to that when it begins anew. Reading it back is most of a start after a crash.
+const LOG_BYTES: u64 = 16 << 20;
 /// Page cache of the writer: a full group fits, so that nothing is spilled before its commit.
 const WRITER_CACHE_KIB: u32 = 6 << 10;
 /// Page cache of a reader: records are read once.
@@ -110,14 +114,15 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// Bytes of the write-ahead log at which it is brought back.
+pub(crate) fn log_bytes(config: &JournalConfig) -> u64 {
+    LOG_BYTES.min(config.max_bytes / 16)
+}
+
 /// Opens the file for the writer, and makes the tables if it is new. Says whether it was.
-pub(crate) fn open_writer(
-    path: &Path,
-    durability: Durability,
-    now: UnixMillis,
-) -> rusqlite::Result<(Connection, bool)> {
+pub(crate) fn open_writer(config: &JournalConfig, now: UnixMillis) -> rusqlite::Result<(Connection, bool)> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags)?;
+    let connection = Connection::open_with_flags(&config.path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
     // Both take effect only before the first table.
@@ -127,13 +132,15 @@ pub(crate) fn open_writer(
     connection.pragma_update(
         None,
         "synchronous",
-        match durability {
+        match config.durability {
             Durability::Power => "FULL",
             Durability::Process => "NORMAL",
         },
     )?;
     // Checkpoints are the writer's own decision, between commits.
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // What a large step of retention made of it is cut off again.
+    connection.pragma_update(None, "journal_size_limit", log_bytes(config) as i64)?;
     connection.pragma_update(None, "secure_delete", false)?;
     connection.pragma_update(None, "cache_size", -i64::from(WRITER_CACHE_KIB))?;
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, TransactionBehavior, params};
-use sidecar_core::status::Durability;
 use sidecar_core::{Cursor, JournalId, Record, RecordKind};
 use stats_sv2::UnixMillis;
 
@@ -21,8 +20,6 @@ use crate::retention::{self, Removed, Rules};
 use crate::row::RowHead;
 use crate::schema::{self, JournalRow, StoredCursor, beside};
 
-/// The write-ahead log is brought back into the file when it has this size, or a sixteenth of `max_bytes` if that is less.
-const CHECKPOINT_BYTES: u64 = 16 << 20;
 /// Retention removes at least this much at a time once the limit is reached, as a part of `max_bytes`.
 const RETENTION_PART: u64 = 64;
 /// What retention may remove within one commit, unless the commit itself brings more.
@@ -66,15 +63,8 @@ pub(crate) struct Sizes {
 #[derive(Debug)]
 pub(crate) struct Store {
     connection: Connection,
-    path: PathBuf,
-    durability: Durability,
+    config: JournalConfig,
     page_bytes: u64,
-    checkpoint_bytes: u64,
-    max_bytes: u64,
-    max_age: Duration,
-    keep_taken: Option<Duration>,
-    when_full: WhenFull,
-    dead_letter_limit: u64,
     pub(crate) journal_id: JournalId,
     pub(crate) head: Head,
     pub(crate) tail: Tail,
@@ -94,15 +84,8 @@ impl Store {
         let page_bytes: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
         let mut store = Self {
             connection,
-            path: config.path.clone(),
-            durability: config.durability,
+            config: config.clone(),
             page_bytes: page_bytes as u64,
-            checkpoint_bytes: CHECKPOINT_BYTES.min(config.max_bytes / 16),
-            max_bytes: config.max_bytes,
-            max_age: config.max_age,
-            keep_taken: config.keep_taken,
-            when_full: config.when_full,
-            dead_letter_limit: config.dead_letter_bytes,
             journal_id: JournalId(0),
             head: Head::default(),
             tail: Tail { first_offset: 1, cumulative_before: 0 },
@@ -138,7 +121,7 @@ impl Store {
         // Until the new connection stands there is none to the file: a lock held by the broken one would be in its way.
         let idle = Connection::open_in_memory()?;
         drop(std::mem::replace(&mut self.connection, idle));
-        self.connection = schema::open_writer(&self.path, self.durability, now)?.0;
+        self.connection = schema::open_writer(&self.config, now)?.0;
         self.reload()
     }
 
@@ -239,7 +222,7 @@ impl Store {
         }
         let all_letters = || group.malformed.iter().chain(letters);
         if all_letters().next().is_some() {
-            write_dead_letters(&transaction, all_letters(), self.dead_letter_limit, &mut committed.dead_letters)?;
+            write_dead_letters(&transaction, all_letters(), self.config.dead_letter_bytes, &mut committed.dead_letters)?;
         }
         for (sink, cursor) in &cursors {
             write_cursor(&transaction, sink, *cursor)?;
@@ -305,8 +288,8 @@ impl Store {
             return Ok(None);
         }
         let used = self.sizes()?.used + incoming;
-        let target = self.max_bytes - self.max_bytes / RETENTION_PART;
-        self.draining = used > self.max_bytes || (self.draining && used > target);
+        let target = self.config.max_bytes - self.config.max_bytes / RETENTION_PART;
+        self.draining = used > self.config.max_bytes || (self.draining && used > target);
         // The clock may step back; then it is due as well.
         let aged = now.0.abs_diff(self.aged_at.0) >= RETENTION_EVERY.as_millis() as u64;
         if !self.draining && !aged {
@@ -315,13 +298,13 @@ impl Store {
         let by_age = |age| if aged { retention::before(now, age) } else { UnixMillis(0) };
         Ok(Some(Rules {
             over: if self.draining { used.saturating_sub(target) } else { 0 },
-            droppable: match self.when_full {
+            droppable: match self.config.when_full {
                 WhenFull::DropOldest => u64::MAX,
                 // While no sink is known nobody is waited for.
                 WhenFull::Block => self.taken().unwrap_or(u64::MAX),
             },
-            too_old: by_age(self.max_age),
-            taken: self.keep_taken.and_then(|age| Some((self.taken()?, by_age(age)))),
+            too_old: by_age(self.config.max_age),
+            taken: self.config.keep_taken.and_then(|age| Some((self.taken()?, by_age(age)))),
             step_bytes: RETENTION_STEP_BYTES.max(2 * incoming),
         }))
     }
@@ -347,10 +330,10 @@ impl Store {
 
     /// Whether `when_full = "block"` holds a group of this size back.
     pub(crate) fn is_blocked(&mut self, incoming: u64) -> rusqlite::Result<bool> {
-        if self.when_full != WhenFull::Block || incoming == 0 {
+        if self.config.when_full != WhenFull::Block || incoming == 0 {
             return Ok(false);
         }
-        Ok(self.sizes()?.used + incoming > self.max_bytes && self.tail.first_offset <= self.head.offset)
+        Ok(self.sizes()?.used + incoming > self.config.max_bytes && self.tail.first_offset <= self.head.offset)
     }
 
     /// The file's sizes now.
@@ -362,7 +345,7 @@ impl Store {
                 .map(|pages| pages as u64 * self.page_bytes)
         };
         let (file, free) = (pragma("PRAGMA page_count")?, pragma("PRAGMA freelist_count")?);
-        let wal = wal_bytes(&self.path);
+        let wal = wal_bytes(&self.config.path);
         Ok(Sizes { used: file.saturating_sub(free) + wal, file, wal })
     }
 
@@ -370,7 +353,7 @@ impl Store {
     pub(crate) fn checkpoint_if_due(&mut self) -> rusqlite::Result<bool> {
         let (pages, done) = self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::NOOP)?;
         let pending = u64::try_from(pages - done).unwrap_or(0) * self.page_bytes;
-        if pending < self.checkpoint_bytes {
+        if pending < schema::log_bytes(&self.config) {
             return Ok(false);
         }
         // A reader in between lets some pages wait for the next time; it never waits for the reader.
@@ -383,14 +366,13 @@ impl Store {
         self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE).map(drop)
     }
 
-    /// Gives up to so many free pages at the end of the file back to the file system, unless retention will soon fill
+    /// Gives up to 512 free pages at the end of the file back to the file system, unless retention will soon fill
     /// them again.
     pub(crate) fn shrink(&mut self) -> rusqlite::Result<()> {
-        const SHRINK_PAGES: u64 = 512;
         let sizes = self.sizes()?;
         let free = (sizes.file + sizes.wal).saturating_sub(sizes.used);
         // A quarter of the file may stay free: handing pages back and forth would cost more than they are worth.
-        if free <= sizes.file / 4 || free < SHRINK_PAGES * self.page_bytes {
+        if free <= sizes.file / 4 {
             return Ok(());
         }
         let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum(512)")?;

@@ -59,14 +59,15 @@ struct LeftBehind(u64);
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, store: Store, ballast: Ballast) -> Self {
-        Self { shared, store, ballast, upkeep_at: UnixMillis(0), disk_full: false, damaged: false }
+        let writer = Self { shared, store, ballast, upkeep_at: UnixMillis(0), disk_full: false, damaged: false };
+        writer.note_sizes();
+        writer
     }
 
     /// Runs until the journal closes.
     pub(crate) fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         let mut stopping = Stopping { shared: &shared, left_behind: 0 };
-        self.note_sizes();
         loop {
             let work = shared.intake.take(TICK);
             let closing = work.closing.is_some();
@@ -256,8 +257,19 @@ impl Writer {
         self.disk_full = false;
         let Work { group, notes, .. } = work;
         let records = rows.len() as u64;
+        {
+            let mut stats = self.shared.stats();
+            stats.waiting_events = 0;
+            stats.appended_events += group.events;
+            stats.appended_bytes += group.bytes as u64;
+            stats.appended_records += records;
+            stats.commits += 1;
+            stats.commit_time += took;
+            stats.slowest_commit = stats.slowest_commit.max(took);
+        }
         self.shared.recent.extend(rows.into_iter().map(|row| row.record));
         self.note_places();
+        self.note_sizes();
         self.shared.intake.lock().registry.note_offsets(&group.sessions);
         for (session, acknowledged) in &group.sessions {
             acknowledged.send_if_modified(|sequence| {
@@ -271,16 +283,6 @@ impl Writer {
             *head = self.store.head;
             moved
         });
-        {
-            let mut stats = self.shared.stats();
-            stats.waiting_events = 0;
-            stats.appended_events += group.events;
-            stats.appended_bytes += group.bytes as u64;
-            stats.appended_records += records;
-            stats.commits += 1;
-            stats.commit_time += took;
-            stats.slowest_commit = stats.slowest_commit.max(took);
-        }
         self.set_health(|health| match health {
             JournalHealth::Healthy => None,
             _ => {
@@ -299,15 +301,17 @@ impl Writer {
         let started = Instant::now();
         match self.store.checkpoint_if_due() {
             Ok(true) => {
-                let mut stats = self.shared.stats();
-                stats.checkpoints += 1;
-                stats.checkpoint_time += started.elapsed();
+                {
+                    let mut stats = self.shared.stats();
+                    stats.checkpoints += 1;
+                    stats.checkpoint_time += started.elapsed();
+                }
+                self.note_sizes();
             }
             Ok(false) => {}
             // The next commit meets the same trouble and deals with it.
             Err(error) => tracing::debug!(error = %ErrorChain(&error), "checkpoint failed"),
         }
-        self.note_sizes();
     }
 
     /// Copies tail and cursors to where readers look.
@@ -319,6 +323,7 @@ impl Writer {
             places.cursors.clone_from(&self.store.cursors);
         }
         drop(places);
+        self.shared.recent.retire(self.store.tail.first_offset);
         self.shared.stats().retired_events += retired;
     }
 
@@ -358,6 +363,7 @@ impl Writer {
         }
         self.note_places();
         self.checkpoint();
+        self.note_sizes();
     }
 }
 
