@@ -1,6 +1,6 @@
 //! The pipeline at its borders: real sockets on one side, sinks that behave and misbehave on the other, a real journal
 //! between them.
-#![allow(clippy::let_underscore_must_use, reason = "tests hang up on purpose")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod client;
 mod delivery;
