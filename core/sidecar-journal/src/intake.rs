@@ -48,20 +48,8 @@ pub(crate) struct Intake {
 
 impl Intake {
     pub(crate) fn new(registry: Registry, max_delay: Duration, clock: Arc<dyn Clock>) -> Self {
-        let state = State {
-            registry,
-            group: Group::default(),
-            notes: Notes::default(),
-            urgent: false,
-            closing: None,
-        };
-        Self {
-            state: Mutex::new(state),
-            wake: Condvar::new(),
-            room: Semaphore::new(GATHER_BYTES),
-            max_delay,
-            clock,
-        }
+        let state = State { registry, group: Group::default(), notes: Notes::default(), urgent: false, closing: None };
+        Self { state: Mutex::new(state), wake: Condvar::new(), room: Semaphore::new(GATHER_BYTES), max_delay, clock }
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {

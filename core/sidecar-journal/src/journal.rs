@@ -45,6 +45,8 @@ struct Inner {
     shared: Arc<Shared>,
     side: Mutex<ReadSide>,
     running: Mutex<Option<Running>>,
+    #[cfg(test)]
+    faults: crate::fault::Faults,
 }
 
 /// The writer thread, and the lock that keeps other processes out while it runs.
@@ -87,9 +89,10 @@ impl Journal {
         }
         let lock = lock_file(&config.path)?;
         let Found { mut store, sessions, locals, created, salvage } = find(&config, now)?;
-        let renamed = store.cursors.values().any(|cursor| {
-            cursor.journal_id == store.journal_id && cursor.offset > store.head.offset
-        });
+        let renamed = store
+            .cursors
+            .values()
+            .any(|cursor| cursor.journal_id == store.journal_id && cursor.offset > store.head.offset);
         if renamed {
             store.rename().map_err(JournalError::sqlite("rename the journal"))?;
             tracing::warn!(
@@ -118,13 +121,27 @@ impl Journal {
             store.head,
             Places { tail: store.tail, cursors: store.cursors.clone() },
         ));
+        #[cfg(test)]
+        let faults = store.faults.clone();
         let writer = Writer::new(Arc::clone(&shared), store, ballast);
         let thread = std::thread::Builder::new()
             .name("journal-writer".to_owned())
             .spawn(move || writer.run())
             .map_err(JournalError::Thread)?;
-        let running = Mutex::new(Some(Running { thread, lock }));
-        Ok((Self { inner: Arc::new(Inner { shared, side: Mutex::default(), running }) }, report))
+        let inner = Inner {
+            shared,
+            side: Mutex::default(),
+            running: Mutex::new(Some(Running { thread, lock })),
+            #[cfg(test)]
+            faults,
+        };
+        Ok((Self { inner: Arc::new(inner) }, report))
+    }
+
+    /// Faults for the next commits.
+    #[cfg(test)]
+    pub(crate) fn faults(&self) -> &crate::fault::Faults {
+        &self.inner.faults
     }
 
     fn shared(&self) -> &Arc<Shared> {

@@ -34,6 +34,6 @@ pub use error::{AppendError, JournalError, OpenError};
 pub use journal::Journal;
 pub use local::{LocalRun, LocalState};
 pub use reader::{JournalReader, Tail};
-pub use report::{Head, JournalHealth, JournalStats, OpenReport, Salvage, SessionInfo};
 pub use registry::{EXPIRY_GRACE, MAX_OPEN_SESSIONS, SESSION_EXPIRES_AFTER};
+pub use report::{Head, JournalHealth, JournalStats, OpenReport, Salvage, SessionInfo};
 pub use session::{MAX_RUN_BYTES, MalformedFrame, OpenSession, OpenedSession, Run, SessionWriter, carries_state};

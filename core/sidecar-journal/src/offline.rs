@@ -148,7 +148,9 @@ pub fn check(path: &Path, progress: &mut dyn FnMut(u64, u64)) -> Result<CheckRep
         }
         let before = head.cumulative.wrapping_sub(u64::from(head.count));
         if let Some(expected) = cumulative.filter(|expected| *expected != before) {
-            report.add(|| format!("record {}: {} events before it are missing", head.offset, before.wrapping_sub(expected)));
+            report.add(|| {
+                format!("record {}: {} events before it are missing", head.offset, before.wrapping_sub(expected))
+            });
         }
         cumulative = Some(head.cumulative);
         let last = numbers.insert((head.session, head.derived), head.last_sequence());
@@ -216,9 +218,8 @@ fn walk(
     visit: &mut dyn FnMut(Step) -> rusqlite::Result<()>,
 ) -> Result<(), JournalError> {
     let failed = |error| JournalError::sqlite("read journal records")(error);
-    let sql = format!(
-        "SELECT {COLUMNS} FROM batches WHERE offset > ?1 AND offset <= ?2 ORDER BY offset LIMIT {READ_ROWS}"
-    );
+    let sql =
+        format!("SELECT {COLUMNS} FROM batches WHERE offset > ?1 AND offset <= ?2 ORDER BY offset LIMIT {READ_ROWS}");
     let mut last = after;
     loop {
         let mut rows = Vec::with_capacity(READ_ROWS);

@@ -144,7 +144,8 @@ impl SessionState {
 pub(crate) fn load(connection: &Connection, session: i64) -> rusqlite::Result<SessionState> {
     use rusqlite::OptionalExtension;
     let mut query = connection.prepare_cached("SELECT frames FROM open_state WHERE session = ?1")?;
-    let state = query.query_row([session], |row| Ok(SessionState::from_frames(row.get_ref(0)?.as_blob()?))).optional()?;
+    let state =
+        query.query_row([session], |row| Ok(SessionState::from_frames(row.get_ref(0)?.as_blob()?))).optional()?;
     Ok(state.unwrap_or_default())
 }
 

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sidecar_core::RecordKind;
-use stats_sv2::event::{ENDED_CLEAN, ENDED_EXPIRED, ENDED_REPLACED, GAP_MISSING, GAP_UNSEEN, Gap, SessionEnded, SessionStarted};
+use stats_sv2::event::{
+    ENDED_CLEAN, ENDED_EXPIRED, ENDED_REPLACED, GAP_MISSING, GAP_UNSEEN, Gap, SessionEnded, SessionStarted,
+};
 use stats_sv2::limits::{MAX_FUTURE, MAX_UNACKED_BYTES, MAX_UNACKED_EVENTS, U64_LIMIT};
 use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{Event, Frames, Role, Text, UnixMillis};
@@ -134,12 +136,7 @@ impl Registry {
     }
 
     /// Delivery rules 2, 4 and 5: older connections are retired, a gap is recorded, another session is replaced.
-    pub(crate) fn open(
-        &mut self,
-        open: &OpenSession,
-        now: UnixMillis,
-        group: &mut Group,
-    ) -> Result<Opened, OpenError> {
+    pub(crate) fn open(&mut self, open: &OpenSession, now: UnixMillis, group: &mut Group) -> Result<Opened, OpenError> {
         if open.first_sequence == 0 || open.first_sequence >= U64_LIMIT {
             return Err(OpenError::BadSequence { first_sequence: open.first_sequence });
         }
@@ -154,7 +151,16 @@ impl Registry {
             }
         }
         let id = known.unwrap_or_else(|| {
-            self.start(&open.publisher, open.role, open.session_id, open.first_sequence, &open.vendor, open.finishing, now, group)
+            self.start(
+                &open.publisher,
+                open.role,
+                open.session_id,
+                open.first_sequence,
+                &open.vendor,
+                open.finishing,
+                now,
+                group,
+            )
         });
         if !open.finishing {
             self.current.insert(Arc::clone(&open.publisher), id);
@@ -377,9 +383,8 @@ impl Registry {
                     vendor: local.vendor.clone(),
                     finishing: false,
                 };
-                let opened = self
-                    .open(&open, now, group)
-                    .map_err(|error| JournalError::Refused { what: error.to_string() })?;
+                let opened =
+                    self.open(&open, now, group).map_err(|error| JournalError::Refused { what: error.to_string() })?;
                 self.detach(opened.id, opened.generation);
                 opened.id
             }
@@ -612,7 +617,10 @@ impl LocalContents {
     pub(crate) fn of(local: &LocalRun) -> Result<Self, JournalError> {
         let refused = |what: String| Err(JournalError::Refused { what });
         if local.frames.len() > MAX_RUN_BYTES {
-            return refused(format!("a local run of {} bytes is over the {MAX_RUN_BYTES} of one run", local.frames.len()));
+            return refused(format!(
+                "a local run of {} bytes is over the {MAX_RUN_BYTES} of one run",
+                local.frames.len()
+            ));
         }
         let mut contents = Self::default();
         let mut count = 0;

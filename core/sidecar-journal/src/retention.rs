@@ -66,8 +66,7 @@ pub(crate) fn step(connection: &Connection, rules: &Rules) -> rusqlite::Result<O
         while let Some(row) = rows.next()? {
             seen += 1;
             let offset = row.get::<_, i64>(0)? as u64;
-            if removed.bytes >= rules.step_bytes
-                || !rules.removes(offset, row.get::<_, i64>(3)? as u64, removed.bytes)
+            if removed.bytes >= rules.step_bytes || !rules.removes(offset, row.get::<_, i64>(3)? as u64, removed.bytes)
             {
                 break 'rows;
             }
@@ -86,15 +85,11 @@ pub(crate) fn step(connection: &Connection, rules: &Rules) -> rusqlite::Result<O
     if removed.records == 0 {
         return Ok(None);
     }
-    connection
-        .prepare_cached("DELETE FROM batches WHERE offset <= ?1")?
-        .execute([removed.last_offset as i64])?;
+    connection.prepare_cached("DELETE FROM batches WHERE offset <= ?1")?.execute([removed.last_offset as i64])?;
     for (session, state) in &states {
         open_state::store(connection, *session, state)?;
     }
-    connection
-        .prepare_cached("UPDATE journal SET tail_cumulative = ?1")?
-        .execute([removed.cumulative as i64])?;
+    connection.prepare_cached("UPDATE journal SET tail_cumulative = ?1")?.execute([removed.cumulative as i64])?;
     Ok(Some(removed))
 }
 

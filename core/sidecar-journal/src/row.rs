@@ -9,8 +9,7 @@ use sidecar_core::{Record, RecordKind};
 use stats_sv2::{Role, UnixMillis};
 
 /// The columns that [`RawRow::read`] expects, in order.
-pub(crate) const COLUMNS: &str =
-    "offset, session, kind, finishing, state, first_sequence, count, received_at, cumulative, crc32c, length(frames), frames";
+pub(crate) const COLUMNS: &str = "offset, session, kind, finishing, state, first_sequence, count, received_at, cumulative, crc32c, length(frames), frames";
 
 /// Columns of a row apart from its frames.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,8 +119,7 @@ impl SessionNames {
         if let Some(name) = self.0.get(&id) {
             return Ok(Some(name.clone()));
         }
-        let mut query =
-            connection.prepare_cached("SELECT publisher, role, session_id FROM sessions WHERE id = ?1")?;
+        let mut query = connection.prepare_cached("SELECT publisher, role, session_id FROM sessions WHERE id = ?1")?;
         let name = query
             .query_row([id], |row| {
                 Ok(SessionName {

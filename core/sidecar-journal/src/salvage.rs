@@ -55,10 +55,8 @@ pub(crate) fn salvage(
         }
     }
     let failed = JournalError::sqlite;
-    let (connection, _) =
-        schema::open_writer(config, now).map_err(failed("make a new journal"))?;
-    let mut salvage =
-        Salvage { reason, set_aside, records: 0, events: 0, events_lost: 0, sessions: 0 };
+    let (connection, _) = schema::open_writer(config, now).map_err(failed("make a new journal"))?;
+    let mut salvage = Salvage { reason, set_aside, records: 0, events: 0, events_lost: 0, sessions: 0 };
     match open_damaged(&salvage.set_aside) {
         Ok(damaged) => import(&damaged, &connection, &mut salvage).map_err(failed("take over the damaged journal"))?,
         Err(error) => tracing::error!(%error, "nothing can be read of the damaged journal"),
@@ -112,8 +110,7 @@ fn import(damaged: &Connection, new: &Connection, salvage: &mut Salvage) -> rusq
     let cursors = import_cursors(damaged, new, old.map(|old| old.journal_id), new_id)?;
     // Sinks may have taken what is lost here; its offsets must not come again.
     let head_offset = old.map_or(0, |old| old.head_offset).max(imported.last_offset).max(cursors.offset);
-    let head_cumulative =
-        old.map_or(0, |old| old.head_cumulative).max(imported.cumulative).max(cursors.cumulative);
+    let head_cumulative = old.map_or(0, |old| old.head_cumulative).max(imported.cumulative).max(cursors.cumulative);
     let tail_cumulative = imported.before.unwrap_or(head_cumulative);
     let known_tail = old.map_or(tail_cumulative, |old| old.tail_cumulative).min(tail_cumulative);
     salvage.events_lost = (head_cumulative - known_tail).saturating_sub(salvage.events);
@@ -151,12 +148,7 @@ struct Imported {
     cumulative: u64,
 }
 
-fn import_rows(
-    damaged: &Connection,
-    new: &Connection,
-    head: u64,
-    salvage: &mut Salvage,
-) -> rusqlite::Result<Imported> {
+fn import_rows(damaged: &Connection, new: &Connection, head: u64, salvage: &mut Salvage) -> rusqlite::Result<Imported> {
     let sql = format!("SELECT {COLUMNS} FROM batches WHERE offset > ?1 ORDER BY offset");
     let mut imported = Imported::default();
     let mut last = 0;
@@ -164,8 +156,8 @@ fn import_rows(
     let Some(mut query) = lenient(damaged.prepare(&sql))? else { return Ok(imported) };
     loop {
         let transaction = new.unchecked_transaction()?;
-        let mut insert = new
-            .prepare_cached("INSERT INTO batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
+        let mut insert =
+            new.prepare_cached("INSERT INTO batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)")?;
         let mut bytes = 0;
         let mut rows = query.query([last as i64])?;
         let ended = loop {

@@ -147,10 +147,8 @@ pub(crate) fn open_writer(config: &JournalConfig, now: UnixMillis) -> rusqlite::
     if tables == 0 {
         let transaction = connection.unchecked_transaction()?;
         transaction.execute_batch(TABLES)?;
-        transaction.execute(
-            "INSERT INTO journal VALUES (1, ?1, ?2, 0, 0, 0, 0, 0, 0)",
-            [new_id().0 as i64, now.0 as i64],
-        )?;
+        transaction
+            .execute("INSERT INTO journal VALUES (1, ?1, ?2, 0, 0, 0, 0, 0, 0)", [new_id().0 as i64, now.0 as i64])?;
         transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
         transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
         transaction.commit()?;

@@ -216,13 +216,20 @@ impl Store {
         }
         write_rows(&transaction, rows)?;
         for local in &group.locals {
-            transaction
-                .prepare_cached("INSERT OR REPLACE INTO local_states VALUES (?1, ?2, ?3)")?
-                .execute(params![&*local.name, local.session, local.state])?;
+            transaction.prepare_cached("INSERT OR REPLACE INTO local_states VALUES (?1, ?2, ?3)")?.execute(params![
+                &*local.name,
+                local.session,
+                local.state
+            ])?;
         }
         let all_letters = || group.malformed.iter().chain(letters);
         if all_letters().next().is_some() {
-            write_dead_letters(&transaction, all_letters(), self.config.dead_letter_bytes, &mut committed.dead_letters)?;
+            write_dead_letters(
+                &transaction,
+                all_letters(),
+                self.config.dead_letter_bytes,
+                &mut committed.dead_letters,
+            )?;
         }
         for (sink, cursor) in &cursors {
             write_cursor(&transaction, sink, *cursor)?;
@@ -257,10 +264,7 @@ impl Store {
     }
 
     /// The cumulative counts that belong to cursors. A cursor of another journal says nothing here.
-    fn resolve(
-        &self,
-        cursors: &[(String, Option<Cursor>)],
-    ) -> rusqlite::Result<Vec<(String, Option<StoredCursor>)>> {
+    fn resolve(&self, cursors: &[(String, Option<Cursor>)]) -> rusqlite::Result<Vec<(String, Option<StoredCursor>)>> {
         let mut resolved = Vec::with_capacity(cursors.len());
         for (sink, cursor) in cursors {
             let Some(cursor) = cursor else {
@@ -287,7 +291,10 @@ impl Store {
         if self.tail.first_offset > self.head.offset {
             return Ok(None);
         }
-        let used = self.sizes()?.used + incoming;
+        let sizes = self.sizes()?;
+        // What a large step made of the log is cut again by itself; no record has to leave for it.
+        let wal = sizes.wal.min(2 * schema::log_bytes(&self.config));
+        let used = sizes.used - sizes.wal + wal + incoming;
         let target = self.config.max_bytes - self.config.max_bytes / RETENTION_PART;
         self.draining = used > self.config.max_bytes || (self.draining && used > target);
         // The clock may step back; then it is due as well.
@@ -305,7 +312,7 @@ impl Store {
             },
             too_old: by_age(self.config.max_age),
             taken: self.config.keep_taken.and_then(|age| Some((self.taken()?, by_age(age)))),
-            step_bytes: RETENTION_STEP_BYTES.max(2 * incoming),
+            step_bytes: RETENTION_STEP_BYTES.min(self.config.max_bytes / 16).max(2 * incoming),
         }))
     }
 
@@ -367,18 +374,22 @@ impl Store {
     }
 
     /// Gives up to 512 free pages at the end of the file back to the file system, unless retention will soon fill
-    /// them again.
-    pub(crate) fn shrink(&mut self) -> rusqlite::Result<()> {
+    /// them again. Says whether it did.
+    pub(crate) fn shrink(&mut self) -> rusqlite::Result<bool> {
         let sizes = self.sizes()?;
         let free = (sizes.file + sizes.wal).saturating_sub(sizes.used);
         // A quarter of the file may stay free: handing pages back and forth would cost more than they are worth.
         if free <= sizes.file / 4 {
-            return Ok(());
+            return Ok(false);
         }
         let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum(512)")?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
-        Ok(())
+        drop(rows);
+        drop(vacuum);
+        // The file itself becomes shorter only now.
+        self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::PASSIVE)?;
+        Ok(true)
     }
 
     /// A new name: cursors that sinks keep themselves are of another journal from now on.
@@ -503,11 +514,7 @@ fn dead_letter_bytes(letter: &DeadLetter) -> u64 {
     texts as u64 + DEAD_LETTER_OVERHEAD
 }
 
-pub(crate) fn write_cursor(
-    connection: &Connection,
-    sink: &str,
-    cursor: Option<StoredCursor>,
-) -> rusqlite::Result<()> {
+pub(crate) fn write_cursor(connection: &Connection, sink: &str, cursor: Option<StoredCursor>) -> rusqlite::Result<()> {
     match cursor {
         Some(cursor) => connection
             .prepare_cached("INSERT OR REPLACE INTO cursors VALUES (?1, ?2, ?3, ?4)")?

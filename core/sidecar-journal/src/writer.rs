@@ -26,6 +26,8 @@ const FIRST_RETRY: Duration = Duration::from_millis(50);
 const LAST_RETRY: Duration = Duration::from_secs(1);
 /// Sessions are looked at for expiry, and the file for space to give back, this often by the wall clock.
 const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+/// How long one upkeep may hold commits up.
+const TIDY_TIME: Duration = Duration::from_millis(50);
 /// Retention steps taken at once on a full disk.
 const RELIEF_STEPS: usize = 64;
 
@@ -59,7 +61,8 @@ struct LeftBehind(u64);
 
 impl Writer {
     pub(crate) fn new(shared: Arc<Shared>, store: Store, ballast: Ballast) -> Self {
-        let writer = Self { shared, store, ballast, upkeep_at: UnixMillis(0), disk_full: false, damaged: false };
+        let upkeep_at = shared.intake.clock().now();
+        let writer = Self { shared, store, ballast, upkeep_at, disk_full: false, damaged: false };
         writer.note_sizes();
         writer
     }
@@ -71,10 +74,9 @@ impl Writer {
         loop {
             let work = shared.intake.take(TICK);
             let closing = work.closing.is_some();
-            if !work.group.is_empty() || !work.notes.is_empty() {
-                if let Err(LeftBehind(events)) = self.write(work) {
-                    stopping.left_behind += events;
-                }
+            let is_tick = work.group.is_empty() && work.notes.is_empty();
+            if !is_tick && let Err(LeftBehind(events)) = self.write(work) {
+                stopping.left_behind += events;
             }
             // Closing refuses newcomers under the lock under which the last group was taken.
             if closing {
@@ -196,8 +198,7 @@ impl Writer {
             return Attempt::Failed;
         }
         let landed = rows.last().is_some_and(|last| {
-            self.store.head
-                == Head { offset: last.record.offset, cumulative_events: last.record.cumulative_events }
+            self.store.head == Head { offset: last.record.offset, cumulative_events: last.record.cumulative_events }
         });
         if landed { Attempt::Landed } else { Attempt::Failed }
     }
@@ -271,6 +272,11 @@ impl Writer {
         self.note_places();
         self.note_sizes();
         self.shared.intake.lock().registry.note_offsets(&group.sessions);
+        self.shared.head.send_if_modified(|head| {
+            let moved = *head != self.store.head;
+            *head = self.store.head;
+            moved
+        });
         for (session, acknowledged) in &group.sessions {
             acknowledged.send_if_modified(|sequence| {
                 let moved = *sequence != session.sequence;
@@ -278,11 +284,6 @@ impl Writer {
                 moved
             });
         }
-        self.shared.head.send_if_modified(|head| {
-            let moved = *head != self.store.head;
-            *head = self.store.head;
-            moved
-        });
         self.set_health(|health| match health {
             JournalHealth::Healthy => None,
             _ => {
@@ -355,8 +356,7 @@ impl Writer {
             let crate::intake::State { registry, group, .. } = &mut *state;
             registry.expire(self.store.tail.first_offset, now, group);
         }
-        let outcome = self.store.retire(0, now).and_then(|_| self.store.shrink());
-        if let Err(error) = outcome {
+        if let Err(error) = self.tidy(now) {
             self.recover(&error, &[]);
         } else if let Err(error) = self.ballast.make() {
             tracing::warn!(%error, "there is no room for the journal's ballast");
@@ -364,6 +364,14 @@ impl Writer {
         self.note_places();
         self.checkpoint();
         self.note_sizes();
+    }
+
+    /// Lets go what is due and gives space back, for a moment: commits wait meanwhile.
+    fn tidy(&mut self, now: UnixMillis) -> rusqlite::Result<()> {
+        let until = Instant::now() + TIDY_TIME;
+        while self.store.retire(0, now)? && Instant::now() < until {}
+        while self.store.shrink()? && Instant::now() < until {}
+        Ok(())
     }
 }
 

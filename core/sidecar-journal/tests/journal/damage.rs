@@ -88,8 +88,10 @@ async fn goes_on(bench: &Bench, journal: &Journal, committed: u64) {
     let pool = Publisher::open(journal, hello("pool", 1, committed + 1)).await;
     assert_eq!(pool.opened.committed_sequence, committed, "nothing that was acknowledged is asked for again");
     pool.append(committed + 1, &shares(committed + 1, 10)).await;
-    let names: Vec<String> =
-        fs::read_dir(bench.folder.path()).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
+    let names: Vec<String> = fs::read_dir(bench.folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert!(names.iter().any(|name| name.starts_with("journal.db.damaged-")), "{names:?}");
 }
 

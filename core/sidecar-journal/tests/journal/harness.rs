@@ -166,7 +166,9 @@ pub(crate) fn numbers(records: &[Arc<Record>], session_id: u64) -> Vec<u64> {
 
 /// The kinds of events of all records, in order.
 pub(crate) fn kinds(records: &[Arc<Record>]) -> Vec<EventKind> {
-    let kinds = |record: &Arc<Record>| Frames::new(&record.frames).map(|frame| EventKind::from_type(frame.msg_type)).collect::<Vec<_>>();
+    let kinds = |record: &Arc<Record>| {
+        Frames::new(&record.frames).map(|frame| EventKind::from_type(frame.msg_type)).collect::<Vec<_>>()
+    };
     records.iter().flat_map(kinds).collect()
 }
 
@@ -175,6 +177,8 @@ pub(crate) fn derived(records: &[Arc<Record>]) -> Vec<Event<'static>> {
     records
         .iter()
         .filter(|record| record.kind == RecordKind::Derived)
-        .flat_map(|record| record.envelopes().map(|envelope| envelope.event().unwrap().into_owned()).collect::<Vec<_>>())
+        .flat_map(|record| {
+            record.envelopes().map(|envelope| envelope.event().unwrap().into_owned()).collect::<Vec<_>>()
+        })
         .collect()
 }

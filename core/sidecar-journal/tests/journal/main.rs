@@ -1,5 +1,5 @@
 //! The journal through its public interface: sessions, reading, retention, damage, crashes, and a model of it all.
-#![allow(missing_docs, reason = "tests")]
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 mod crash;
 mod damage;

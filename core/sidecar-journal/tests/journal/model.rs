@@ -21,13 +21,34 @@ const AGE: Duration = Duration::from_secs(3600);
 #[derive(Debug, Clone)]
 enum Action {
     /// Opens the session with a first number so far from the next one.
-    Open { publisher: u64, session: u64, first: i64, finishing: bool },
+    Open {
+        publisher: u64,
+        session: u64,
+        first: i64,
+        finishing: bool,
+    },
     /// Appends through the latest connection, or an older one.
-    Append { publisher: u64, session: u64, first: i64, count: u64, stale: bool },
-    Close { publisher: u64, session: u64 },
-    Cursor { sink: u8, back: u64 },
-    DeadLetter { sequence: u64 },
-    Pass { secs: u64 },
+    Append {
+        publisher: u64,
+        session: u64,
+        first: i64,
+        count: u64,
+        stale: bool,
+    },
+    Close {
+        publisher: u64,
+        session: u64,
+    },
+    Cursor {
+        sink: u8,
+        back: u64,
+    },
+    DeadLetter {
+        sequence: u64,
+    },
+    Pass {
+        secs: u64,
+    },
     Restart,
     Crash,
 }
@@ -265,11 +286,9 @@ impl Machine {
         let records = read_all(&self.journal);
         let tail = self.journal.reader().tail();
         let mut cumulative = tail.cumulative_before;
-        let mut offset = tail.first_offset;
-        for record in &records {
+        for (offset, record) in (tail.first_offset..).zip(&records) {
             assert_eq!((record.offset, record.cumulative_events - u64::from(record.count)), (offset, cumulative));
             cumulative = record.cumulative_events;
-            offset += 1;
         }
         assert_eq!(cumulative, self.model.events);
         for (key, session) in &self.model.sessions {

@@ -97,7 +97,11 @@ fn retarget(id: u32, target: u32) -> Event<'static> {
 
 fn disconnected(id: u32) -> Event<'static> {
     let reason = text("gone");
-    Event::DownstreamDisconnected(DownstreamDisconnected { downstream_id: id.into(), timestamp: UnixMillis(NOW), reason })
+    Event::DownstreamDisconnected(DownstreamDisconnected {
+        downstream_id: id.into(),
+        timestamp: UnixMillis(NOW),
+        reason,
+    })
 }
 
 /// What an announcement says is open, as one line for each object.
@@ -206,12 +210,8 @@ async fn a_large_announcement_comes_in_records_of_bounded_size() {
         pool.append(next, &events).await;
         next += events.len() as u64;
     }
-    let closed = ChannelClosed {
-        downstream_id: 1.into(),
-        channel_id: 1.into(),
-        timestamp: UnixMillis(NOW),
-        reason: text(""),
-    };
+    let closed =
+        ChannelClosed { downstream_id: 1.into(), channel_id: 1.into(), timestamp: UnixMillis(NOW), reason: text("") };
     pool.append(next, &[Event::ChannelClosed(closed)]).await;
     let records = journal.open_state(u64::MAX).unwrap();
     assert!(records.len() > 1);

@@ -24,7 +24,9 @@ async fn fill(pool: &Publisher, bytes: u64) -> u64 {
 fn disk_bytes(bench: &Bench) -> u64 {
     let files = std::fs::read_dir(bench.folder.path()).unwrap().map(Result::unwrap);
     files
-        .filter(|file| file.file_name().to_string_lossy().ends_with(".db") || file.file_name().to_string_lossy().ends_with("-wal"))
+        .filter(|file| {
+            file.file_name().to_string_lossy().ends_with(".db") || file.file_name().to_string_lossy().ends_with("-wal")
+        })
         .map(|file| file.metadata().unwrap().len())
         .sum()
 }

@@ -143,7 +143,12 @@ async fn another_session_of_the_publisher_replaces_the_first() {
     let second = Publisher::open(&journal, hello("pool", 2, 1)).await;
     assert_eq!(first.writer().append(run(&journal, 3, &shares(3, 1)).await).await, Err(AppendError::Retired));
     let ended = |at, outcome, reason| {
-        Event::SessionEnded(SessionEnded { session_id: 1, timestamp: UnixMillis(NOW + at), outcome, reason: text(reason) })
+        Event::SessionEnded(SessionEnded {
+            session_id: 1,
+            timestamp: UnixMillis(NOW + at),
+            outcome,
+            reason: text(reason),
+        })
     };
     assert!(derived(&read_all(&journal)).contains(&ended(2, ENDED_REPLACED, "")), "at its last event");
     let info = |session_id| journal.sessions().into_iter().find(|session| session.session_id == session_id).unwrap();
@@ -155,7 +160,12 @@ async fn another_session_of_the_publisher_replaces_the_first() {
     rest.append(3, &shares(3, 1)).await;
     second.append(1, &shares(1, 1)).await;
     let records = read_all(&journal);
-    assert!(records.iter().filter(|record| record.session_id == 1 && record.first_sequence == 3).all(|record| record.finishing));
+    assert!(
+        records
+            .iter()
+            .filter(|record| record.session_id == 1 && record.first_sequence == 3)
+            .all(|record| record.finishing)
+    );
     rest.opened.writer.close("done").await.unwrap();
     assert!(derived(&read_all(&journal)).contains(&ended(3, ENDED_CLEAN, "done")));
     assert_eq!((info(1).ended, info(1).loss_unknown), (Some(ENDED_CLEAN), false));
@@ -234,10 +244,12 @@ async fn a_session_that_does_not_return_expires_after_a_day() {
     assert!(journal.sessions().iter().all(|session| session.ended.is_none()));
     bench.pass(Duration::from_secs(10));
     until(|| journal.sessions().iter().any(|session| session.ended == Some(ENDED_EXPIRED))).await;
-    until(|| derived(&read_all(&journal)).iter().any(|event| {
-        matches!(event, Event::SessionEnded(ended)
+    until(|| {
+        derived(&read_all(&journal)).iter().any(|event| {
+            matches!(event, Event::SessionEnded(ended)
             if ended.session_id == 1 && ended.outcome == ENDED_EXPIRED && ended.timestamp == UnixMillis(NOW + 1))
-    }))
+        })
+    })
     .await;
     assert_eq!(journal.sessions().iter().filter(|session| session.ended.is_some()).count(), 1);
 }
@@ -301,10 +313,7 @@ async fn a_commit_does_not_wait_when_enough_waits_for_it() {
     bench.config.max_delay = Duration::from_secs(3600);
     let journal = bench.open();
     // By bytes, all sessions together.
-    let pools = [
-        Publisher::open(&journal, hello("a", 1, 1)).await,
-        Publisher::open(&journal, hello("b", 2, 1)).await,
-    ];
+    let pools = [Publisher::open(&journal, hello("a", 1, 1)).await, Publisher::open(&journal, hello("b", 2, 1)).await];
     for first in (1..=4000).step_by(1000) {
         for pool in &pools {
             pool.writer().append(run(&journal, first, &shares(first, 1000)).await).await.unwrap();

@@ -66,7 +66,11 @@ async fn a_journal_older_than_its_cursors_gets_a_new_name() {
     let (journal, report) = bench.open_report();
     assert!(report.renamed);
     assert_ne!(journal.id(), old);
-    assert_eq!(journal.cursor("history").unwrap(), Some(Cursor { journal_id: old, offset: 6 }), "so it starts at the oldest");
+    assert_eq!(
+        journal.cursor("history").unwrap(),
+        Some(Cursor { journal_id: old, offset: 6 }),
+        "so it starts at the oldest"
+    );
     journal.close(Duration::from_secs(10)).await.unwrap();
     let (again, report) = bench.open_report();
     assert!(!report.renamed && again.id() == report.journal_id);
