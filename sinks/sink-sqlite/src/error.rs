@@ -41,7 +41,7 @@ pub enum HistoryError {
         #[source]
         source: std::io::Error,
     },
-    /// The sink was asked to work before it was started.
+    /// The sink was asked to work before it was started, or after its damaged file could not be replaced.
     #[error("the history is not open")]
     NotOpen,
 }
@@ -65,10 +65,12 @@ impl From<HistoryError> for SinkError {
             HistoryError::NewerSchema { .. } | HistoryError::NotAHistory | HistoryError::InUse { .. } => {
                 Self::fatal("the history cannot be opened", error)
             }
+            // Only a start opens it, and tells the driver where it stands.
+            HistoryError::NotOpen => Self::fatal("the history must be started first", error),
             // A full disk, a file system that is read-only for the moment, a busy file: nothing of the transaction is
             // kept, and the same batch may come again. The same holds for whatever else SQLite may answer: an event is
             // never given up because of the state of the file.
-            HistoryError::Sqlite(_) | HistoryError::File { .. } | HistoryError::NotOpen => {
+            HistoryError::Sqlite(_) | HistoryError::File { .. } => {
                 Self::transient("the history could not be written", error)
             }
         }

@@ -2,13 +2,13 @@
 //!
 //! The sums of a damaged file may only be kept together with the numbers of the events that went into them: without the
 //! cursor and the sessions, events that the journal still holds would be counted again. So unless those tables can be read
-//! whole, nothing is carried over, and the new history begins with what the journal delivers.
+//! whole, nothing is carried over, and the new history begins with what the journal delivers from its oldest record on.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
-use sidecar_core::Durability;
+use sidecar_core::{Cursor, Durability, JournalId};
 
 use crate::error::HistoryError;
 use crate::schema;
@@ -16,6 +16,10 @@ use crate::store::{self, with_suffix};
 
 /// Tables that must be read whole for any other to be of use.
 const INDISPENSABLE: [&str; 5] = ["meta", "kept_since", "sources", "sessions", "series"];
+
+/// Where a history stands that begins anew: in no journal. A cursor of another journal makes the driver begin at the
+/// oldest record (delivery rule 16); without any it would go on where its own note says that the sink has come.
+const BEFORE_EVERYTHING: Cursor = Cursor { journal_id: JournalId(0), offset: 0 };
 
 /// Rows copied in one transaction.
 const ROWS_PER_TRANSACTION: usize = 20_000;
@@ -49,6 +53,7 @@ pub(crate) fn replace(path: &Path) -> Result<Report, HistoryError> {
                 remove(&rebuilt)?;
                 report.rows_kept = 0;
                 target = store::connect(&rebuilt, Durability::Process)?;
+                store::write_cursor(&target, BEFORE_EVERYTHING)?;
             }
         }
         target.execute(
@@ -63,15 +68,33 @@ pub(crate) fn replace(path: &Path) -> Result<Report, HistoryError> {
         rename(&with_suffix(path, suffix), &with_suffix(&report.set_aside, suffix))?;
     }
     rename(&rebuilt, path)?;
+    sync_directory(path)?;
     Ok(report)
 }
 
-/// A crash between the two renames of [`replace`] leaves the finished new file under its working name.
+/// A crash between the renames of [`replace`] leaves the finished new file under its working name, and perhaps the side
+/// files of the damaged one, which SQLite would read into the new.
 pub(crate) fn finish_interrupted(path: &Path) -> Result<(), HistoryError> {
-    if path.exists() {
+    let rebuilt = with_suffix(path, ".rebuilt");
+    if path.exists() || !rebuilt.exists() {
         return Ok(());
     }
-    rename(&with_suffix(path, ".rebuilt"), path)
+    let set_aside = last_name(path);
+    for suffix in ["-wal", "-shm"] {
+        rename(&with_suffix(path, suffix), &with_suffix(&set_aside, suffix))?;
+    }
+    rename(&rebuilt, path)?;
+    sync_directory(path)
+}
+
+/// Makes the names in the file's directory durable, as the transactions that follow in the new file are.
+fn sync_directory(path: &Path) -> Result<(), HistoryError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    std::fs::File::open(parent).and_then(|directory| directory.sync_all()).map_err(|source| HistoryError::File {
+        what: "sync",
+        path: parent.to_owned(),
+        source,
+    })
 }
 
 fn copy(path: &Path, target: &mut Connection, report: &mut Report) -> Result<(), HistoryError> {
@@ -179,7 +202,17 @@ fn copy_rows(source: &Connection, target: &mut Connection, table: &str, order: &
 
 /// The first name `PATH.damaged-N` that is not taken.
 fn free_name(path: &Path) -> PathBuf {
-    (1..).map(|n: u32| with_suffix(path, &format!(".damaged-{n}"))).find(|name| !name.exists()).unwrap_or_default()
+    damaged_names(path).find(|name| !name.exists()).unwrap_or_default()
+}
+
+/// The last one that is.
+fn last_name(path: &Path) -> PathBuf {
+    let taken = damaged_names(path).take_while(|name| name.exists()).last();
+    taken.unwrap_or_else(|| free_name(path))
+}
+
+fn damaged_names(path: &Path) -> impl Iterator<Item = PathBuf> {
+    (1_u32..).map(move |n| with_suffix(path, &format!(".damaged-{n}")))
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), HistoryError> {

@@ -54,6 +54,9 @@ impl SqliteSink {
     }
 
     /// What was in memory goes with the transaction that failed; damage replaces the file.
+    ///
+    /// The file that takes its place stands elsewhere in the journal, so the batch that failed must not simply come again:
+    /// the error is fatal, and the driver asks for the cursor when it starts the sink anew.
     fn after_failure(&mut self, error: HistoryError) -> SinkError {
         self.cache.clear();
         self.rollup.clear();
@@ -63,9 +66,11 @@ impl SqliteSink {
         match self.store.take().map(|store| store.recover(&error)) {
             Some(Ok(store)) => {
                 self.store = Some(store);
-                SinkError::transient("the history file was damaged; it was set aside and a new one begun", error)
+                let what =
+                    "the history file was damaged; it was set aside, and what is lost is read from the journal again";
+                SinkError::fatal(what, error)
             }
-            Some(Err(failed)) => failed.into(),
+            Some(Err(failed)) => SinkError::fatal("the damaged history file could not be replaced yet", failed),
             None => error.into(),
         }
     }
@@ -98,17 +103,17 @@ impl BlockingSink for SqliteSink {
             self.store = Some(Store::open(&self.settings.path, self.durability)?);
         }
         let cursor = match self.cursor() {
-            Ok(cursor) => cursor,
-            Err(error) => return Err(self.after_failure(error)),
+            Err(error) if error.is_damage() => {
+                // A fatal answer is for a driver that stands somewhere already; here the new file's cursor is the answer.
+                let failure = self.after_failure(error);
+                self.cursor().map_err(|_| failure)?
+            }
+            other => other?,
         };
-        Ok(SinkStart { cursor, wants_announcement: cursor.is_none(), joins_batches: true })
+        Ok(SinkStart { keeps_cursor: true, cursor, wants_announcement: cursor.is_none(), joins_batches: true })
     }
 
     fn deliver(&mut self, batch: &Batch) -> Result<(), SinkError> {
-        // After a failed recovery the file is opened anew.
-        if self.store.is_none() {
-            self.store = Some(Store::open(&self.settings.path, self.durability)?);
-        }
         self.apply(batch).map_err(|error| self.after_failure(error))
     }
 

@@ -4,8 +4,8 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use rusqlite::functions::FunctionFlags;
-use rusqlite::{Connection, OpenFlags};
-use sidecar_core::{Durability, ErrorChain};
+use rusqlite::{Connection, OpenFlags, params};
+use sidecar_core::{Cursor, Durability, ErrorChain};
 
 use crate::error::HistoryError;
 use crate::{salvage, schema};
@@ -119,6 +119,17 @@ pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection,
     add_functions(&conn)?;
     schema::migrate(&mut conn, schema::MIGRATIONS)?;
     Ok(conn)
+}
+
+/// Notes where in the journal the history stands.
+pub(crate) fn write_cursor(conn: &Connection, cursor: Cursor) -> Result<(), HistoryError> {
+    let mut write = conn.prepare_cached(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )?;
+    // As text: a journal's id may be any 64 bits.
+    write.execute(params!["journal_id", cursor.journal_id.to_string()])?;
+    write.execute(params!["offset", cursor.offset])?;
+    Ok(())
 }
 
 /// Some pragmas answer with their value; that is no error.

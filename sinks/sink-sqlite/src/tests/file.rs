@@ -5,7 +5,7 @@ use std::io::{Seek, SeekFrom, Write};
 use rusqlite::Connection;
 use sidecar_core::{BlockingSink, Durability, SinkError, SinkRegistry};
 
-use super::{Fixture, HOUR_START, SECOND, heartbeat, opened, share};
+use super::{Fixture, HOUR_START, JOURNAL, SECOND, heartbeat, opened, share};
 use crate::query::{History, QueryError};
 use crate::{HistoryError, SqliteSettings, SqliteSink, schema, store};
 
@@ -123,8 +123,8 @@ fn a_file_with_a_damaged_head_is_set_aside_and_a_new_one_begun() {
     fixture.sink.close().unwrap();
     damage(&fixture.path(), 0, 4096);
     let start = fixture.sink.start().unwrap();
-    assert_eq!(start.cursor, None, "without cursor and numbers nothing of it may be kept: the journal delivers again");
-    assert!(start.wants_announcement);
+    let cursor = start.cursor.expect("without one the driver would go on at its own note, and nothing came again");
+    assert_ne!(cursor.journal_id, JOURNAL, "nothing of it may be kept: the journal delivers again");
     assert!(store::with_suffix(&fixture.path(), ".damaged-1").exists());
     fixture.events(&[share(1, HOUR_START + SECOND)]);
     assert_eq!(fixture.bucket("total", 0, "", 0).0, 1);
@@ -151,12 +151,58 @@ fn a_file_with_a_damaged_table_keeps_the_rest_and_counts_nothing_twice() {
     let record = fixture.journal.append(&mut fixture.session, &[share(1, HOUR_START + 1_202 * SECOND)]);
     let batch = fixture.journal.batch(&[last_record, record]);
     let error = fixture.sink.deliver(&batch).unwrap_err();
-    assert!(matches!(error, SinkError::Transient { .. }), "{error:?}");
+    assert!(matches!(error, SinkError::Fatal { .. }), "{error:?}");
+    fixture.sink.close().unwrap();
+    let cursor = fixture.sink.start().unwrap().cursor.unwrap();
+    assert_eq!((cursor.journal_id, cursor.offset), (JOURNAL, 22), "it goes on where the damaged file stood");
     fixture.sink.deliver(&batch).unwrap();
     assert!(store::with_suffix(&fixture.path(), ".damaged-1").exists());
     assert_eq!(fixture.bucket("total", 0, "", 0).0, 4_002, "totals and numbers were kept together");
     assert_eq!(fixture.bucket("1h", 0, "", HOUR_START).0, 4_002);
-    assert!(fixture.sink.start().unwrap().cursor.is_some());
+}
+
+#[test]
+fn damage_that_shows_while_it_runs_is_filled_from_the_journal() {
+    let mut fixture = Fixture::new();
+    let mut records = Vec::new();
+    for round in 0..5 {
+        records.push(fixture.journal.append(&mut fixture.session, &[share(1, HOUR_START + round * SECOND)]));
+        fixture.deliver(&records[round as usize..]);
+    }
+    let page: u64 = fixture.get("SELECT rootpage FROM sqlite_schema WHERE name = 'sessions'");
+    fixture.sink.close().unwrap();
+    damage(&fixture.path(), (page - 1) * 4096, 4096);
+    assert_eq!(fixture.sink.start().unwrap().cursor.unwrap().offset, 5, "not seen yet");
+    let next = fixture.journal.append(&mut fixture.session, &[share(1, HOUR_START + 5 * SECOND)]);
+    records.push(next);
+    // The batch alone must not be taken by the new file: what lies before it is not there.
+    let next = fixture.journal.batch(&records[5..]);
+    assert!(matches!(fixture.sink.deliver(&next).unwrap_err(), SinkError::Fatal { .. }));
+    fixture.sink.close().unwrap();
+    assert_ne!(fixture.sink.start().unwrap().cursor.unwrap().journal_id, JOURNAL);
+    fixture.deliver(&records);
+    assert_eq!(fixture.bucket("total", 0, "", 0).0, 6);
+    assert_eq!(fixture.sink.start().unwrap().cursor.unwrap().offset, 6);
+}
+
+#[test]
+fn damage_that_shows_at_the_start_is_answered_by_the_new_files_cursor() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[share(1, HOUR_START)]);
+    let page: u64 = fixture.get("SELECT rootpage FROM sqlite_schema WHERE name = 'meta'");
+    fixture.sink.close().unwrap();
+    damage(&fixture.path(), (page - 1) * 4096, 4096);
+    assert_ne!(fixture.sink.start().unwrap().cursor.unwrap().journal_id, JOURNAL);
+    assert!(store::with_suffix(&fixture.path(), ".damaged-1").exists());
+}
+
+#[test]
+fn a_sink_that_is_not_started_takes_nothing() {
+    let mut fixture = Fixture::new();
+    let record = fixture.journal.append(&mut fixture.session, &[share(1, HOUR_START)]);
+    fixture.sink.close().unwrap();
+    let batch = fixture.journal.batch(&[record]);
+    assert!(matches!(fixture.sink.deliver(&batch).unwrap_err(), SinkError::Fatal { .. }));
 }
 
 #[test]
@@ -187,21 +233,47 @@ fn an_interrupted_replacement_is_finished() {
     fixture.events(&[share(1, HOUR_START)]);
     fixture.sink.close().unwrap();
     let path = fixture.path();
+    let damaged = store::with_suffix(&path, ".damaged-1");
+    std::fs::write(&damaged, b"damaged").unwrap();
     std::fs::rename(&path, store::with_suffix(&path, ".rebuilt")).unwrap();
+    // The kill came before the damaged file's WAL had its new name.
+    std::fs::write(store::with_suffix(&path, "-wal"), b"of the damaged file").unwrap();
     fixture.sink.start().unwrap();
     assert_eq!(fixture.bucket("total", 0, "", 0).0, 1);
+    assert_eq!(std::fs::read(store::with_suffix(&damaged, "-wal")).unwrap(), b"of the damaged file");
 }
 
+/// SQLite syncs the WAL in every commit if, and only if, the connection that commits has `synchronous = FULL`; so whatever
+/// way the connection came about must have set it: a new file, one that was there, one that took a damaged one's place.
 #[test]
 fn durability_power_syncs_every_commit() {
     for (durability, synchronous) in [(Durability::Power, 2), (Durability::Process, 1)] {
-        let folder = tempfile::tempdir().unwrap();
-        let mut sink = SqliteSink::new(SqliteSettings::new(folder.path().join("stats.db")), durability).unwrap();
-        sink.start().unwrap();
-        let found: u32 = sink.connection().pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
-        assert_eq!(found, synchronous);
-        let vacuum: u32 = sink.connection().pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
-        assert_eq!(vacuum, 2, "free pages can be given back");
+        let assert_set = |sink: &SqliteSink, when: &str| {
+            let conn = sink.connection();
+            let found: u32 = conn.pragma_query_value(None, "synchronous", |row| row.get(0)).unwrap();
+            assert_eq!(found, synchronous, "{when}");
+            let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+            assert_eq!(mode, "wal", "{when}");
+            let vacuum: u32 = conn.pragma_query_value(None, "auto_vacuum", |row| row.get(0)).unwrap();
+            assert_eq!(vacuum, 2, "free pages can be given back: {when}");
+        };
+        let mut fixture = Fixture::new();
+        fixture.sink.close().unwrap();
+        std::fs::remove_file(fixture.path()).unwrap();
+        fixture.sink = SqliteSink::new(fixture.settings.clone(), durability).unwrap();
+        fixture.sink.start().unwrap();
+        assert_set(&fixture.sink, "a new file");
+        fixture.events(&[share(1, HOUR_START)]);
+        let page: u64 = fixture.get("SELECT rootpage FROM sqlite_schema WHERE name = 'sessions'");
+        fixture.sink.close().unwrap();
+        fixture.sink.start().unwrap();
+        assert_set(&fixture.sink, "a file that was there");
+        fixture.sink.close().unwrap();
+        damage(&fixture.path(), (page - 1) * 4096, 4096);
+        fixture.sink.start().unwrap();
+        let record = fixture.journal.append(&mut fixture.session, &[share(1, HOUR_START)]);
+        fixture.sink.deliver(&fixture.journal.batch(&[record])).unwrap_err();
+        assert_set(&fixture.sink, "a file in place of a damaged one");
     }
 }
 
