@@ -18,6 +18,7 @@ use stats_sv2::{Event, EventKind, Frames, Message, UnixMillis};
 use crate::cache::{Cache, SeriesLimits, Session, Source};
 use crate::error::HistoryError;
 use crate::rollup::Rollup;
+use crate::store;
 
 /// Settings that applying depends on.
 #[derive(Debug, Clone)]
@@ -53,17 +54,15 @@ pub(crate) fn apply(
         sessions::write(conn, session)?;
         session.forget_closed();
     }
+    if batch.cursor().is_none() {
+        sessions::end_unannounced(conn, cache, batch)?;
+    }
     rollup.flush(conn, &kept_since)?;
     for source in cache.sources.values_mut() {
         sessions::write_source(conn, source)?;
     }
     if let Some(cursor) = batch.cursor() {
-        let mut write = conn.prepare_cached(
-            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
-        )?;
-        // As text: a journal's id may be any 64 bits.
-        write.execute(params!["journal_id", cursor.journal_id.to_string()])?;
-        write.execute(params!["offset", cursor.offset])?;
+        store::write_cursor(conn, cursor)?;
     }
     Ok(())
 }
@@ -83,7 +82,6 @@ impl Run<'_> {
     /// `delivered` counts down the wanted events at the front of the batch that an earlier, partial attempt delivered.
     fn apply(mut self, route: &Route, delivered: &mut u64) -> Result<(), HistoryError> {
         self.session.changed = true;
-        self.session.finishing |= self.record.finishing;
         self.source.last_received_at = self.source.last_received_at.max(self.record.received_at.0);
         let applied = match self.record.kind {
             RecordKind::Events => &mut self.session.applied,
@@ -141,6 +139,9 @@ impl Run<'_> {
             return self.derived(event);
         }
         let at = self.record.counted_at(event.timestamp().unwrap_or(self.record.received_at)).0;
+        if self.record.kind == RecordKind::Announcement {
+            return self.announced(event, at);
+        }
         match event {
             Event::AnnounceBegin(_) => {
                 self.moment(at)?;
@@ -175,6 +176,18 @@ impl Run<'_> {
                 Ok(())
             }
             other => self.state(other, at),
+        }
+    }
+
+    /// An event of the sidecar's own announcement, which says what is open and nothing else: it counts nothing, and the
+    /// time until it was made was not observed.
+    fn announced(&mut self, event: &Event<'_>, at: u64) -> Result<(), HistoryError> {
+        match event {
+            Event::SessionStarted(started) => self.session_started(started),
+            Event::AnnounceBegin(_) => self.announce_begin(),
+            Event::AnnounceEnd(_) => self.announce_end(at),
+            other if self.session.announcing && tells_what_is_open(other.kind()) => self.state(other, at),
+            _ => Ok(()),
         }
     }
 

@@ -110,7 +110,6 @@ pub(crate) struct Session {
     pub(crate) applied: u64,
     pub(crate) applied_derived: u64,
     pub(crate) ended: bool,
-    pub(crate) finishing: bool,
     pub(crate) announcement: u32,
     pub(crate) announcing: bool,
     pub(crate) observed: Option<i64>,
@@ -296,13 +295,13 @@ pub(crate) fn struck_slots((start, end): (u64, u64)) -> (u64, u64) {
 impl Session {
     fn load(conn: &Connection, source: &Source, record: &Record) -> Result<Self, HistoryError> {
         conn.prepare_cached(
-            "INSERT INTO sessions (source, session_id, finishing, started_at) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (source, session_id) DO UPDATE SET finishing = max(finishing, excluded.finishing)",
+            "INSERT INTO sessions (source, session_id, started_at) VALUES (?1, ?2, ?3)
+             ON CONFLICT (source, session_id) DO NOTHING",
         )?
-        .execute(params![source.row, record.session_id, record.finishing, record.received_at.0])?;
+        .execute(params![source.row, record.session_id, record.received_at.0])?;
         let mut session = conn
             .prepare_cached(
-                "SELECT s.id, applied, applied_derived, ended_at IS NOT NULL, finishing, announcement, announcing,
+                "SELECT s.id, applied, applied_derived, ended_at IS NOT NULL, announcement, announcing,
                    observed, coalesce(o.end_at, 0), open_loss, last_event_at, last_heartbeat_at, earliest_since_heartbeat
                  FROM sessions s LEFT JOIN observed o ON o.id = s.observed WHERE s.source = ?1 AND s.session_id = ?2",
             )?
@@ -313,15 +312,14 @@ impl Session {
                     applied: row.get(1)?,
                     applied_derived: row.get(2)?,
                     ended: row.get(3)?,
-                    finishing: row.get(4)?,
-                    announcement: row.get(5)?,
-                    announcing: row.get(6)?,
-                    observed: row.get(7)?,
-                    observed_end: row.get(8)?,
-                    open_loss: row.get(9)?,
-                    last_event_at: row.get(10)?,
-                    last_heartbeat_at: row.get(11)?,
-                    earliest_since_heartbeat: row.get(12)?,
+                    announcement: row.get(4)?,
+                    announcing: row.get(5)?,
+                    observed: row.get(6)?,
+                    observed_end: row.get(7)?,
+                    open_loss: row.get(8)?,
+                    last_event_at: row.get(9)?,
+                    last_heartbeat_at: row.get(10)?,
+                    earliest_since_heartbeat: row.get(11)?,
                     workers: Vec::new(),
                     channels: FxHashMap::default(),
                     miners: FxHashMap::default(),

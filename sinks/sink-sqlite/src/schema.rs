@@ -147,7 +147,6 @@ CREATE TABLE sessions (
     source INTEGER NOT NULL,
     session_id INTEGER NOT NULL,
     vendor TEXT NOT NULL DEFAULT '',
-    finishing INTEGER NOT NULL DEFAULT 0,
     started_at INTEGER NOT NULL,
     last_event_at INTEGER NOT NULL DEFAULT 0,
     -- For clock steps: the last heartbeat, and the earliest event since.

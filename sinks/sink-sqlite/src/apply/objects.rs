@@ -21,7 +21,7 @@ const OVERFLOW_ID: u32 = u32::MAX;
 impl Run<'_> {
     /// The time at which a new object is closed at once: the session is over, or only delivers its rest (rule 5).
     fn closed_from_start(&self, at: u64) -> Option<u64> {
-        (self.session.ended || self.session.finishing).then_some(at)
+        (self.session.ended || self.record.finishing).then_some(at)
     }
 
     /// Number of the announcement under way, for the mark of what it named.
@@ -122,8 +122,9 @@ impl Run<'_> {
     fn imply_downstream(&mut self, id: u32, at: u64, closed: Option<u64>) -> Result<(), HistoryError> {
         if self.session.downstreams.get(&id).is_some_and(|known| known.row != 0) {
             if self.session.announcing {
+                // Whose channel is open is open itself.
                 self.conn
-                    .prepare_cached("UPDATE downstreams SET named = ?2 WHERE id = ?1 AND implied = 1")?
+                    .prepare_cached("UPDATE downstreams SET named = ?2 WHERE id = ?1")?
                     .execute(params![self.session.downstreams[&id].row, self.session.announcement])?;
             }
             return Ok(());

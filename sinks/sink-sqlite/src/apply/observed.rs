@@ -16,10 +16,18 @@ const EARLIEST_MS: u64 = 1_231_006_505_000;
 /// every drain makes one row, not thousands.
 const SAME_LOSS_MS: u64 = 60_000;
 
+/// Events that one report of a loss adds to the counts at most. Numbers on the wire may be as large as 2^63; what is
+/// added up must stay an SQLite integer, or the batch could never be applied.
+const MAX_LOST: u64 = 1 << 40;
+
 impl Run<'_> {
-    /// Consecutive numbers have come up to an event of this time: the observed span grows, or a new one begins.
+    /// Consecutive numbers have come up to an event of this time: the observed span grows, or a new one begins. Only for
+    /// numbered events of the publisher.
     #[inline]
     pub(super) fn moment(&mut self, at: u64) -> Result<(), HistoryError> {
+        if at < EARLIEST_MS {
+            return Ok(());
+        }
         let session = &mut *self.session;
         session.last_event_at = session.last_event_at.max(at);
         session.earliest_since_heartbeat = session.earliest_since_heartbeat.min(at);
@@ -31,9 +39,6 @@ impl Run<'_> {
     }
 
     fn begin_span(&mut self, at: u64) -> Result<(), HistoryError> {
-        if at < EARLIEST_MS || self.record.kind != sidecar_core::RecordKind::Events {
-            return Ok(());
-        }
         self.conn
             .prepare_cached("INSERT INTO observed (source, session, start_at, end_at) VALUES (?1, ?2, ?3, ?3)")?
             .execute(params![self.source.row, self.session.row, at])?;
@@ -66,9 +71,9 @@ impl Run<'_> {
 
     pub(super) fn heartbeat(&mut self, heartbeat: &Heartbeat, at: u64) -> Result<(), HistoryError> {
         if heartbeat.flags & HEARTBEAT_CLOCK_STEPPED != 0 {
-            let last = self.session.last_heartbeat_at;
-            let start = [self.session.earliest_since_heartbeat, at, if last == 0 { at } else { last }];
-            let start = start.into_iter().min().unwrap_or(at);
+            // A clock that was not set before it stepped says nothing about when; it must not strike out decades.
+            let times = [self.session.earliest_since_heartbeat, self.session.last_heartbeat_at, at];
+            let start = times.into_iter().filter(|time| *time >= EARLIEST_MS).min().unwrap_or(at);
             let end = self.session.last_event_at.max(at);
             self.lose("clock-stepped", start, end, 0, "", true)?;
         }
@@ -78,20 +83,25 @@ impl Run<'_> {
     }
 
     pub(super) fn events_dropped(&mut self, dropped: &EventsDropped<'_>) -> Result<(), HistoryError> {
-        self.source.dropped += dropped.count;
+        let count = dropped.count.min(MAX_LOST);
+        self.source.dropped += count;
         let end = self.at(dropped.last_timestamp);
-        // What a publisher drops happened in its session; a wild time must not strike out years.
+        let start = self.not_long_before_the_session(self.at(dropped.first_timestamp), end)?;
+        self.lose("events-dropped", start, end, count, dropped.reason.as_str(), true)
+    }
+
+    /// The start of a loss that a publisher tells: it happened in its session, so a wild time must not strike out years.
+    pub(super) fn not_long_before_the_session(&self, start: u64, end: u64) -> Result<u64, HistoryError> {
         let session_start: u64 = self
             .conn
             .prepare_cached("SELECT coalesce(min(start_at), ?2) FROM observed WHERE session = ?1")?
             .query_row(params![self.session.row, end], |row| row.get(0))?;
-        let start = self.at(dropped.first_timestamp).max(session_start.saturating_sub(SAME_LOSS_MS)).min(end);
-        self.lose("events-dropped", start, end, dropped.count, dropped.reason.as_str(), true)
+        Ok(start.max(session_start.saturating_sub(SAME_LOSS_MS)).min(end))
     }
 
     /// Numbers of this session that will never come.
     pub(super) fn gap(&mut self, gap: &Gap) -> Result<(), HistoryError> {
-        let count = (gap.last_sequence + 1).saturating_sub(gap.first_sequence);
+        let count = gap.last_sequence.saturating_add(1).saturating_sub(gap.first_sequence).min(MAX_LOST);
         let end = self.session.observed_end;
         let since = if end > 0 { end } else { self.at(gap.since) };
         self.end_span()?;
@@ -111,7 +121,7 @@ impl Run<'_> {
         if !known || pending {
             return Ok(());
         }
-        self.open_loss("not-read", since, self.record.first_sequence - applied - 1)
+        self.open_loss("not-read", since, (self.record.first_sequence - applied - 1).min(MAX_LOST))
     }
 
     /// Notes a loss whose end the next event will tell.

@@ -1,6 +1,7 @@
 //! Shares: into the worker's row, the buckets of its name and connection, and the publisher's total.
 
 use mining_stats::{RejectReason, ShareCredit, Sums, TargetBounds, Work, tier::SLOT_MS};
+use sidecar_core::RecordKind;
 use stats_sv2::event::{
     BlockFound, MinerShareRejected, MinerShareSubmitted, ShareRejected, ShareSubmitted, SharesCounted,
 };
@@ -16,7 +17,7 @@ const MAX_COUNTED_SLOTS: u64 = 60;
 impl Run<'_> {
     #[inline]
     pub(super) fn share_submitted(&mut self, share: &ShareSubmitted) -> Result<(), HistoryError> {
-        if self.session.announcing {
+        if self.session.announcing || self.record.kind == RecordKind::Announcement {
             return Ok(());
         }
         let at = self.at(share.timestamp);
@@ -172,6 +173,7 @@ impl Run<'_> {
             return self.add_to_buckets(index, at, |sums, rated| sums.add_counted(accepted, 0, work, rated));
         }
         if slots > MAX_COUNTED_SLOTS {
+            let since = self.not_long_before_the_session(since, at)?;
             self.lose("coarse-counter", since, at, 0, "", true)?;
             return self.add_to_buckets(index, at, |sums, rated| sums.add_counted(accepted, 0, work, rated));
         }
@@ -211,7 +213,7 @@ impl Run<'_> {
                 identity.id
             ])?;
         if added == 0 {
-            // A block is found once, however often it is told.
+            // A block is found once, however often it is told. Only a block of unknown hash cannot be known again.
             return Ok(());
         }
         self.session.touch(index).counts.blocks += 1;

@@ -1,6 +1,6 @@
 //! The kit that every sink passes. The count is that of shares in the totals of channels, or of miners where the kit sends
-//! events of every kind: counters add to those of channels too. The kit's random histories open announcements anywhere,
-//! inside which nothing counts; `exactly_once` has a model of its own for them.
+//! events of every kind: counters add to those of channels too. Announcements that a random history opens or cuts off have
+//! a model of their own in `exactly_once`.
 
 use std::path::Path;
 
@@ -48,4 +48,5 @@ fn passes_the_contract_by_events_of_every_kind() {
     contract.stores_hostile_text();
     contract.takes_derived_events_and_announcements();
     contract.takes_what_its_route_wants();
+    contract.keeps_any_history();
 }

@@ -1,6 +1,8 @@
 //! Rules 6 and 14: what was lost adds to totals, and neither its work nor its time to a rate.
 
-use stats_sv2::event::{EventsDropped, GAP_MISSING, GAP_UNSEEN, Gap, HEARTBEAT_CLOCK_STEPPED, Heartbeat};
+use stats_sv2::event::{
+    AnnounceBegin, AnnounceEnd, EventsDropped, GAP_MISSING, GAP_UNSEEN, Gap, HEARTBEAT_CLOCK_STEPPED, Heartbeat,
+};
 use stats_sv2::{Event, Text, UnixMillis};
 
 use super::{Fixture, HOUR, HOUR_START, MINUTE, SECOND, close, easy_work, heartbeat, opened, share};
@@ -132,6 +134,34 @@ fn numbers_that_this_sink_never_got_are_a_loss_too() {
 }
 
 #[test]
+fn time_that_was_not_read_is_not_observed_though_an_announcement_ends_it() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[opened(1, "alice", HOUR_START), share(1, HOUR_START + SECOND)]);
+    // An hour expires behind retention; the driver tells what is open, then the sink reads on.
+    fixture.journal.append(&mut fixture.session, &[share(1, HOUR_START + MINUTE)]);
+    let back = HOUR_START + HOUR;
+    let mark = |end: bool| match end {
+        false => Event::AnnounceBegin(AnnounceBegin { timestamp: UnixMillis(back) }),
+        true => Event::AnnounceEnd(AnnounceEnd { timestamp: UnixMillis(back) }),
+    };
+    let announcement =
+        fixture.journal.announcement(&fixture.session, &[mark(false), opened(1, "alice", HOUR_START), mark(true)]);
+    fixture.deliver(&[announcement]);
+    assert_eq!(
+        fixture.get::<u64>("SELECT last_event_at FROM sessions"),
+        HOUR_START + SECOND,
+        "nothing was heard of it"
+    );
+    fixture.events(&[share(1, back + SECOND), heartbeat(back + MINUTE)]);
+    let observed: u64 = fixture.get("SELECT sum(end_at - start_at) FROM observed");
+    assert_eq!(observed, SECOND + MINUTE - SECOND, "up to the last event, and from the next one on");
+    let loss: (u64, u64) = super::read(&fixture.path())
+        .query_row("SELECT start_at, end_at FROM losses", [], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap();
+    assert_eq!(loss, (HOUR_START + SECOND, back + SECOND));
+}
+
+#[test]
 fn an_hour_without_shares_is_observed_and_a_gap_is_not() {
     let mut fixture = Fixture::new();
     fixture.events(&[
@@ -174,6 +204,51 @@ fn a_clock_that_steps_takes_the_buckets_that_overlap_out_of_the_rates() {
         assert!(point.is_none_or(|rate| close(rate, easy_work() / 10.0)), "never twice: {point:?}");
     }
     assert!(unrated >= 61);
+}
+
+#[test]
+fn a_clock_that_was_not_set_before_it_stepped_strikes_out_its_own_time_alone() {
+    let mut fixture = Fixture::new();
+    fixture.events(&ten_minutes(HOUR_START));
+    let mut next = sink_contract::SyntheticSession::new("pool-a", stats_sv2::Role::Pool, 2);
+    let at = HOUR_START + HOUR;
+    let stepped = Event::Heartbeat(Heartbeat { timestamp: UnixMillis(at), flags: HEARTBEAT_CLOCK_STEPPED });
+    let records = [
+        fixture.journal.append(&mut next, &[heartbeat(SECOND), share(1, 2 * SECOND)]),
+        fixture.journal.append(&mut next, &[stepped, share(1, at + 1)]),
+    ];
+    fixture.deliver(&records);
+    assert_eq!(fixture.bucket("1h", 0, "", HOUR_START).2, 0, "the session before it has its rate still");
+    assert_eq!(fixture.bucket("1h", 0, "", HOUR_START + HOUR).2, 1);
+    assert_eq!(fixture.get::<u64>("SELECT start_at FROM losses WHERE kind = 'clock-stepped'"), at);
+}
+
+#[test]
+fn absurd_counts_of_lost_events_do_not_stop_the_sink() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[heartbeat(HOUR_START)]);
+    for _ in 0..4 {
+        fixture.events(&[Event::EventsDropped(EventsDropped {
+            count: u64::MAX >> 1,
+            first_timestamp: UnixMillis(HOUR_START),
+            last_timestamp: UnixMillis(HOUR_START),
+            reason: Text::new("queue-full").unwrap(),
+        })]);
+        let mut other = sink_contract::SyntheticSession::new("pool-a", stats_sv2::Role::Pool, 2);
+        other = std::mem::replace(&mut fixture.session, other);
+        fixture.derived(&[Event::Gap(Gap {
+            session_id: 2,
+            first_sequence: 1,
+            last_sequence: u64::MAX >> 1,
+            since: UnixMillis(HOUR_START),
+            timestamp: UnixMillis(HOUR_START),
+            kind: GAP_MISSING,
+        })]);
+        fixture.session = other;
+    }
+    assert!(fixture.get::<i64>("SELECT events_dropped + events_missing FROM sources") > 1 << 40);
+    fixture.events(&[share(1, HOUR_START)]);
+    assert_eq!(fixture.bucket("total", 0, "", 0).0, 1);
 }
 
 #[test]

@@ -4,8 +4,9 @@ use sidecar_core::BlockingSink;
 use sink_contract::SyntheticSession;
 use stats_sv2::event::{
     AnnounceBegin, AnnounceEnd, ChannelClosed, DownstreamConnected, DownstreamDisconnected, MinerHashrateUpdate,
-    UpstreamConnected,
+    SessionStarted, UpstreamConnected,
 };
+use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{ChannelId, DownstreamId, Event, MinerId, Role, Text, UnixMillis};
 
 use super::{Fixture, HOUR, HOUR_START, MINUTE, heartbeat, miner, miner_share, opened, session_ended, share};
@@ -44,6 +45,17 @@ fn upstream(at: u64) -> Event<'static> {
     Event::UpstreamConnected(UpstreamConnected {
         timestamp: UnixMillis(at),
         address: Text::new("198.51.100.1:3333").unwrap(),
+    })
+}
+
+fn session_started(session_id: u64, at: u64, flags: u32) -> Event<'static> {
+    Event::SessionStarted(SessionStarted {
+        session_id,
+        role: Role::Pool,
+        timestamp: UnixMillis(at),
+        first_sequence: 1,
+        flags,
+        vendor: Text::new("hashpool").unwrap(),
     })
 }
 
@@ -167,6 +179,105 @@ fn a_session_that_delivers_its_rest_counts_and_opens_nothing() {
     assert_eq!(open(&fixture), [1, 1, 0, 0]);
     assert_eq!(fixture.bucket("total", 1, "bob", 0).0, 1);
     assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 2);
+}
+
+#[test]
+fn a_downstream_whose_channel_is_announced_is_open() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[connected(1, t), connected(2, t), opened(1, "alice", t)]);
+    // The channel is named, its downstream is not.
+    fixture.events(&[begin(t + 1), opened(1, "alice", t), end(t + 1)]);
+    assert_eq!(open(&fixture), [1, 1, 0, 0]);
+    fixture.events(&[disconnected(1, t + 2)]);
+    assert_eq!(open(&fixture), [0, 0, 0, 0], "and its channel closes with it");
+}
+
+#[test]
+fn the_rest_of_a_session_that_comes_back_opens_again() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    let rest = fixture.journal.append(&mut fixture.session, &[opened(1, "alice", t)]);
+    fixture.deliver(&[std::sync::Arc::new(sidecar_core::Record { finishing: true, ..(*rest).clone() })]);
+    assert_eq!(open(&fixture), [0, 0, 0, 0]);
+    // The same session is the publisher's current one again: whether it opens is said by each record.
+    fixture.events(&[opened(2, "bob", t)]);
+    assert_eq!(open(&fixture), [1, 1, 0, 0]);
+}
+
+#[test]
+fn a_session_that_comes_back_after_its_end_is_alive() {
+    for announced in [false, true] {
+        let mut fixture = Fixture::new();
+        let t = HOUR_START;
+        fixture.derived(&[session_started(1, t, 0)]);
+        fixture.events(&[connected(1, t), opened(1, "alice", t), begin(t), connected(1, t)]);
+        fixture.derived(&[session_ended(t + MINUTE)]);
+        // A restart that only delivers the rest does not bring it back.
+        fixture.derived(&[session_started(1, t + HOUR, OPEN_FINISHING)]);
+        fixture.events(&[opened(1, "alice", t)]);
+        assert_eq!(open(&fixture), [0, 0, 0, 0]);
+
+        let started = [session_started(1, t + 2 * HOUR, 0)];
+        if announced {
+            let record = fixture.journal.announcement(&fixture.session, &started);
+            fixture.deliver(&[record]);
+        } else {
+            fixture.derived(&started);
+        }
+        assert_eq!(fixture.get::<u64>("SELECT count(*) FROM sessions WHERE ended_at IS NULL AND outcome IS NULL"), 1);
+        assert_eq!(fixture.get::<u64>("SELECT started_at FROM sessions"), t, "its first start");
+        fixture.restart();
+        fixture.events(&[opened(1, "alice", t), share(1, t + 2 * HOUR)]);
+        assert_eq!(open(&fixture), [1, 1, 0, 0], "announced: {announced}");
+        assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 1, "the announcement that its end cut off is over");
+    }
+}
+
+#[test]
+fn a_sink_that_lagged_ends_what_nobody_announces() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[connected(1, t), opened(1, "alice", t), miner(5, "rig", t), upstream(t), share(1, t + 1)]);
+    let mut other = SyntheticSession::new("pool-b", Role::Pool, 2);
+    let mut idle = SyntheticSession::new("pool-a", Role::Pool, 3);
+    let records = [
+        fixture.journal.append(&mut other, &[connected(1, t), opened(1, "bob", t)]),
+        fixture.journal.append(&mut idle, &[connected(1, t)]),
+    ];
+    fixture.deliver(&records);
+    // What a publisher announces says nothing about other sessions.
+    let record = fixture.journal.append(&mut other, &[begin(t + 2), opened(1, "bob", t), connected(1, t), end(t + 2)]);
+    fixture.deliver(&[record]);
+    assert_eq!(open(&fixture), [3, 2, 1, 1]);
+
+    // The sink lags; meanwhile the fixture's session ends and the idle one loses what it had. Nobody has anything open
+    // but pool-b.
+    let announcements = [
+        fixture.journal.announcement(&other, &[begin(t + HOUR), connected(1, t), opened(1, "bob", t), end(t + HOUR)]),
+        fixture.journal.announcement(&idle, &[begin(t + HOUR), end(t + HOUR)]),
+    ];
+    for _ in 0..2 {
+        fixture.deliver(&announcements);
+        assert_eq!(open(&fixture), [1, 1, 0, 0]);
+        assert_eq!(fixture.get::<u64>("SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL"), 1);
+    }
+    let ended: (u64, u64, Option<u8>) = super::read(&fixture.path())
+        .query_row("SELECT session_id, ended_at, outcome FROM sessions WHERE ended_at IS NOT NULL", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
+        .unwrap();
+    assert_eq!(ended, (1, t + 1, None), "at its last event; how it ended is not known");
+    assert_eq!(fixture.get::<u64>("SELECT closed_at FROM channels WHERE session = 1"), t + 1);
+
+    // What was in memory of it is gone too: it opens nothing.
+    fixture.events(&[opened(1, "alice", t), share(1, t + HOUR)]);
+    assert_eq!(open(&fixture), [1, 1, 0, 0]);
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 2);
+    // An announcement beside records is not about all sessions.
+    let record = fixture.journal.append(&mut idle, &[connected(7, t + HOUR)]);
+    fixture.deliver(&[announcements[1].clone(), record]);
+    assert_eq!(open(&fixture), [2, 1, 0, 0]);
 }
 
 #[test]
