@@ -277,9 +277,11 @@ CREATE TABLE unattributed_quotes (
 CREATE TABLE blocks (
     id INTEGER PRIMARY KEY, source INTEGER NOT NULL, session INTEGER NOT NULL, block_hash BLOB NOT NULL,
     height INTEGER NOT NULL, found_at INTEGER NOT NULL, downstream_id INTEGER NOT NULL, channel_id INTEGER NOT NULL,
-    identity INTEGER NOT NULL,
-    UNIQUE (source, block_hash)
+    identity INTEGER NOT NULL
 ) STRICT;
+CREATE INDEX blocks_by_time ON blocks (source, found_at);
+-- A hash of zeros says that the publisher knows none; such blocks are different ones.
+CREATE UNIQUE INDEX blocks_by_hash ON blocks (source, block_hash) WHERE block_hash <> zeroblob(32);
 
 CREATE TABLE chain_tips (
     source INTEGER NOT NULL, at INTEGER NOT NULL, height INTEGER NOT NULL, target INTEGER NOT NULL,

@@ -109,8 +109,8 @@ pub struct QuoteView {
 /// A block of this publisher.
 #[derive(Debug, Clone, Serialize)]
 pub struct BlockView {
-    /// Hash, as explorers print it.
-    pub block_hash: String,
+    /// Hash, as explorers print it; `None` where the publisher told none.
+    pub block_hash: Option<String>,
     /// Height; 0 where unknown.
     pub height: u32,
     /// When it was found.
@@ -295,7 +295,7 @@ pub(super) fn blocks(conn: &Connection, source: i64, limit: u32) -> Result<Vec<B
     )?;
     let rows = rows.query_map(params![source, limit], |row| {
         Ok(BlockView {
-            block_hash: U256(row.get(0)?).to_string(),
+            block_hash: Some(U256(row.get(0)?)).filter(|hash| *hash != U256([0; 32])).map(|hash| hash.to_string()),
             height: row.get(1)?,
             found_ms: row.get(2)?,
             identity: row.get(3)?,

@@ -134,4 +134,42 @@ fn a_block_is_found_once() {
     assert!(close(fixture.get("SELECT count(*) * 1.0 FROM blocks"), 1.0));
     let blocks = History::open(&fixture.path()).unwrap().blocks("pool-a", 5).unwrap();
     assert_eq!((blocks.len(), blocks[0].identity.as_deref()), (1, Some("alice")));
+    assert_eq!(blocks[0].block_hash.as_deref(), Some(hash(7).to_string().as_str()));
+}
+
+#[test]
+fn blocks_of_unknown_hash_are_different_blocks() {
+    let mut fixture = Fixture::new();
+    // A program that only counts its blocks has no hash to tell.
+    let block = |at| {
+        Event::BlockFound(BlockFound {
+            downstream_id: DownstreamId(1),
+            channel_id: ChannelId(1),
+            timestamp: UnixMillis(at),
+            height: 0,
+            block_hash: hash(0),
+        })
+    };
+    let records = [
+        fixture.journal.append(&mut fixture.session, &[opened(1, "bridge", HOUR_START), block(HOUR_START)]),
+        fixture.journal.append(&mut fixture.session, &[block(HOUR_START), block(HOUR_START + MINUTE)]),
+    ];
+    fixture.deliver(&records);
+    fixture.deliver(&records);
+    assert_eq!(fixture.get::<u64>("SELECT blocks FROM rollup_total WHERE series = 1"), 3);
+    let blocks = History::open(&fixture.path()).unwrap().blocks("pool-a", 5).unwrap();
+    assert_eq!((blocks.len(), blocks[0].found_ms, &blocks[0].block_hash), (3, HOUR_START + MINUTE, &None));
+}
+
+#[test]
+fn counters_of_a_wild_span_do_not_strike_out_years() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[opened(1, "bridge", t), heartbeat(t), share(1, t + 1)]);
+    let mut earlier = sink_contract::SyntheticSession::new("pool-a", stats_sv2::Role::Pool, 9);
+    let record = fixture.journal.append(&mut earlier, &[share(1, t - 5 * HOUR)]);
+    fixture.deliver(&[record]);
+    fixture.events(&[counted(1, 0, work(1), 0, t + MINUTE)]);
+    assert_eq!(fixture.bucket("1h", 0, "", t - 5 * HOUR).2, 0, "the work of another day keeps its rate");
+    assert_eq!(fixture.bucket("1h", 0, "", t).2, 2);
 }
