@@ -1,7 +1,6 @@
 //! The SRI bridge under the pipeline's supervision: its store is the journal, its state is the component's health.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use sidecar_core::{BoxError, BoxFuture, Status};
 use sidecar_journal::{Journal, LocalRun};
@@ -55,9 +54,6 @@ async fn report(mut status: watch::Receiver<BridgeStatus>, health: &ComponentHea
     }
 }
 
-/// How long a bridge waits for its commit before it begins again from the journal.
-const COMMIT_TIMEOUT: Duration = Duration::from_secs(60);
-
 #[derive(Debug)]
 struct JournalStore(Journal);
 
@@ -81,7 +77,9 @@ impl BridgeStore for JournalStore {
                 count: run.count,
                 state: run.state,
             };
-            tokio::time::timeout(COMMIT_TIMEOUT, self.0.append_local(local)).await??;
+            // No timeout: the journal commits what it was handed however long the disk is full. A bridge that gave up
+            // would load its old state and count the same span again.
+            self.0.append_local(local).await?;
             Ok(())
         })
     }

@@ -271,7 +271,7 @@ fn on_small_disk(name: &str, binary: &Path, folder: &Path, state: &Path, mib: u3
 pub async fn wait_until_delivered(admin: SocketAddr, deadline: Duration) -> Result<()> {
     wait_for("every sink to take everything", deadline, || async {
         let pipeline: serde_json::Value = http::get_json(admin, "/pipeline").await?;
-        let done = sinks(&pipeline)?.values().all(|sink| sink["ledger"]["pending"] == 0);
+        let done = sinks(&pipeline)?.values().all(|sink| sink["status"] == "healthy" && sink["ledger"]["pending"] == 0);
         Ok(Look::when(done, pipeline.to_string()))
     })
     .await?;

@@ -18,8 +18,10 @@ pub type BoxError = Box<dyn std::error::Error + Send + Sync + 'static>;
 /// What a sink says when it has started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SinkStart {
-    /// How far the sink's own store says it has come, where it keeps that together with its data. It overrides the
-    /// journal's note of it.
+    /// The sink keeps its cursor together with its data, so the journal's note of it is not asked: without a cursor such a
+    /// sink is new, or was emptied, and begins where new sinks begin.
+    pub keeps_cursor: bool,
+    /// How far the sink's own store says it has come, if it keeps that.
     pub cursor: Option<Cursor>,
     /// The sink keeps state of what is open and has none yet: it wants an announcement first (delivery rule 11).
     pub wants_announcement: bool,

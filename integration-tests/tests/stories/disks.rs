@@ -57,7 +57,11 @@ async fn a_full_disk_stops_acknowledgements_and_space_resumes_them() -> Result<(
         })
         .await?;
         sidecar.wait_until_delivered(SOON).await?;
-        let accepted = History::open(&sidecar.state_folder()?.join("stats.db"))?.accepted_in_total("pool-1")?;
+        // SQLite would follow the path through /proc to a place outside the namespace, so it gets a copy.
+        for name in ["stats.db", "stats.db-wal"] {
+            fs::copy(sidecar.state_folder()?.join(name), folder.path().join(name))?;
+        }
+        let accepted = History::open(&folder.path().join("stats.db"))?.accepted_in_total("pool-1")?;
         ensure!(accepted == u64::from(1_000 + FLOOD), "{accepted} shares are in the history");
         sidecar.expect_balanced_ledgers().await?;
         sidecar.stop().await?;

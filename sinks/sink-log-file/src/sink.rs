@@ -94,7 +94,7 @@ impl LogFileSink {
 impl BlockingSink for LogFileSink {
     fn start(&mut self) -> Result<SinkStart, SinkError> {
         self.opened()?;
-        Ok(SinkStart { cursor: None, wants_announcement: false, joins_batches: true })
+        Ok(SinkStart { joins_batches: true, ..SinkStart::default() })
     }
 
     fn deliver(&mut self, batch: &Batch) -> Result<(), SinkError> {

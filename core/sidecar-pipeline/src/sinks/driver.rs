@@ -80,6 +80,15 @@ pub(crate) struct SinkDriver {
     dead_letter_lines: Burst,
 }
 
+/// Who says how far the sink has come.
+#[derive(Debug, Clone, Copy)]
+enum Note {
+    /// The journal's note of it.
+    Journal,
+    /// The sink itself; `None` from one that is new or was emptied.
+    Sink(Option<Cursor>),
+}
+
 impl SinkDriver {
     pub(crate) fn new(
         spec: SinkSpec,
@@ -125,7 +134,7 @@ impl SinkDriver {
     /// Drives the sink until it is asked to stop.
     pub(crate) async fn run(mut self) -> SinkReport {
         // The place by the journal's note, before the sink has started: an event that comes meanwhile is pending for it.
-        let mut halt = match self.find_place(None).await {
+        let mut halt = match self.find_place().await {
             Ok(()) => {
                 self.state.ledger().begin(self.place.cumulative);
                 self.work().await
@@ -150,8 +159,9 @@ impl SinkDriver {
     async fn start_and_deliver(&mut self) -> Result<std::convert::Infallible, Halt> {
         let start = self.start().await?;
         self.pace.joins(start.joins_batches);
-        self.keeps_state = start.cursor.is_some() || start.wants_announcement;
-        let lost_track = if start.cursor.is_some() { self.follow(start.cursor).await? } else { self.is_behind_tail() };
+        self.keeps_state = start.keeps_cursor || start.cursor.is_some() || start.wants_announcement;
+        let keeps_cursor = start.keeps_cursor || start.cursor.is_some();
+        let lost_track = if keeps_cursor { self.follow(start.cursor).await? } else { self.is_behind_tail() };
         self.state.health.set(Status::Healthy);
         self.verdict(Verdict::Started);
         self.skip_expired();
@@ -189,14 +199,14 @@ impl SinkDriver {
         }
     }
 
-    /// Finds the place by this cursor, or by the journal's note. Returns whether the sink has lost track.
-    async fn find_place(&mut self, own: Option<Cursor>) -> Result<(), Halt> {
-        self.locate(own).await.map(|(place, _)| self.place = place)
+    /// Finds the place by the journal's note, before the sink has said what it knows itself.
+    async fn find_place(&mut self) -> Result<(), Halt> {
+        self.locate(Note::Journal).await.map(|(place, _)| self.place = place)
     }
 
     /// Goes to where the sink's own store stands: it overrides the journal's note.
     async fn follow(&mut self, own: Option<Cursor>) -> Result<bool, Halt> {
-        let (place, lost_track) = self.locate(own).await?;
+        let (place, lost_track) = self.locate(Note::Sink(own)).await?;
         if place != self.place {
             let mut ledger = self.state.ledger();
             if ledger.is_untouched() {
@@ -209,15 +219,18 @@ impl SinkDriver {
         Ok(lost_track)
     }
 
-    async fn locate(&mut self, own: Option<Cursor>) -> Result<(Place, bool), Halt> {
+    async fn locate(&mut self, note: Note) -> Result<(Place, bool), Halt> {
         let (name, start_at) = (Arc::clone(&self.name), self.start_at);
         let head = *self.head.borrow();
         let reader = self.reader.clone();
         self.ask_journal("find the sink's place", move |journal| {
             let known = Known { journal_id: journal.id(), head, tail: reader.tail() };
-            let cursor = match own {
-                Some(own) => Some(own),
-                None => journal.cursor(&name)?,
+            let cursor = match (note, start_at) {
+                (Note::Sink(Some(own)), _) => Some(own),
+                // Emptied, it wants everything again, whatever the journal noted.
+                (Note::Sink(None), StartAt::Earliest) => None,
+                // "From now on" was said when it was new: the note tells when that was.
+                (Note::Sink(None), StartAt::Latest) | (Note::Journal, _) => journal.cursor(&name)?,
             };
             let found = known.find(cursor, start_at, |offset| journal.cumulative_at(offset))?;
             Ok((found.place, found.lost_track))

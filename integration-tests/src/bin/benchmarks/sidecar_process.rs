@@ -178,7 +178,7 @@ fn http_get(address: &str, path: &str) -> Option<(u16, Vec<u8>)> {
 
 /// Events in the journal since the sidecar started, by `/pipeline`.
 pub(crate) fn appended(pipeline: &Value) -> Option<u64> {
-    pipeline["journal"]["appended"].as_u64()
+    pipeline["journal"]["appended_events"].as_u64()
 }
 
 /// Whether the cursor of every sink has reached the journal's head.
