@@ -11,7 +11,7 @@ use sidecar_journal::{AppendError, DeadLetter, Journal, OpenSession, SessionWrit
 use stats_sv2::{Event, UnixMillis};
 use tempfile::TempDir;
 
-use crate::harness::{Bench, NOW, hello, read_all, run, shares, within};
+use crate::harness::{Bench, NOW, hello, read_all, run, shares, until, within};
 
 const PUBLISHERS: u64 = 2;
 const SESSIONS: u64 = 2;
@@ -256,6 +256,15 @@ impl Machine {
         let there = head.wait_for(|head| head.cumulative_events >= self.model.events);
         let outcome = tokio::time::timeout(PATIENCE, there).await.map(drop);
         assert!(outcome.is_ok(), "{} events instead of {}", self.journal.stats().cumulative_events, self.model.events);
+        // Sessions are told after the readers.
+        let told = || {
+            let sessions = self.journal.sessions();
+            let told = |key: &(u64, u64), last| {
+                sessions.iter().any(|info| info.session_id == id(*key) && info.committed_sequence == last)
+            };
+            self.model.sessions.iter().all(|(key, session)| told(key, session.last))
+        };
+        until(told).await;
         for (sink, offset) in &self.model.cursors {
             while self.journal.cursor(&sink.to_string()).unwrap().map(|cursor| cursor.offset) != Some(*offset) {
                 within(tokio::task::yield_now()).await;
