@@ -228,6 +228,34 @@ async fn a_sink_s_own_cursor_overrides_the_journal_s() {
 }
 
 #[tokio::test]
+async fn an_emptied_sink_that_keeps_its_own_cursor_gets_everything_again() {
+    for start in [StartAt::Earliest, StartAt::Latest] {
+        let keeping = || {
+            let sink = FakeSink::default();
+            sink.with(|memory| memory.start.keeps_cursor = true);
+            let mut spec = spec("history", &sink);
+            spec.start = start;
+            (sink, spec)
+        };
+        let (sink, first) = keeping();
+        let sidecar = Sidecar::with(listener(), [first]).await;
+        let client = publish(&sidecar, 10).await;
+        eventually("delivered", || sink.sequences().len() == 10).await;
+        drop(client);
+        let (folder, _) = sidecar.stop().await;
+
+        // Its store is gone, so it names no cursor; the journal still notes that it had everything.
+        let (emptied, again) = keeping();
+        let sidecar = Sidecar::again(folder, [again]).await;
+        let (mut client, _) = Client::opened(sidecar.address(), "pool", 1).await;
+        client.send(&share(11)).await;
+        eventually("the new one comes", || emptied.sequences().contains(&11)).await;
+        let expected: Vec<u64> = if start == StartAt::Earliest { (1..=11).collect() } else { vec![11] };
+        assert_eq!(emptied.sequences(), expected, "{start:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_cursor_of_another_journal_or_beyond_the_head_starts_at_the_oldest() {
     for beyond in [false, true] {
         let (folder, journal_id) = twenty_shares().await;
