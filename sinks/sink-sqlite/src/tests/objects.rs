@@ -207,7 +207,7 @@ fn the_rest_of_a_session_that_comes_back_opens_again() {
 
 #[test]
 fn a_session_that_comes_back_after_its_end_is_alive() {
-    for announced in [false, true] {
+    for (announced, restarted) in [(false, false), (false, true), (true, false), (true, true)] {
         let mut fixture = Fixture::new();
         let t = HOUR_START;
         fixture.derived(&[session_started(1, t, 0)]);
@@ -227,7 +227,9 @@ fn a_session_that_comes_back_after_its_end_is_alive() {
         }
         assert_eq!(fixture.get::<u64>("SELECT count(*) FROM sessions WHERE ended_at IS NULL AND outcome IS NULL"), 1);
         assert_eq!(fixture.get::<u64>("SELECT started_at FROM sessions"), t, "its first start");
-        fixture.restart();
+        if restarted {
+            fixture.restart();
+        }
         fixture.events(&[opened(1, "alice", t), share(1, t + 2 * HOUR)]);
         assert_eq!(open(&fixture), [1, 1, 0, 0], "announced: {announced}");
         assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 1, "the announcement that its end cut off is over");
@@ -271,9 +273,9 @@ fn a_sink_that_lagged_ends_what_nobody_announces() {
     assert_eq!(fixture.get::<u64>("SELECT closed_at FROM channels WHERE session = 1"), t + 1);
 
     // What was in memory of it is gone too: it opens nothing.
-    fixture.events(&[opened(1, "alice", t), share(1, t + HOUR)]);
+    fixture.events(&[opened(9, "alice", t), share(9, t + HOUR), share(1, t + HOUR)]);
     assert_eq!(open(&fixture), [1, 1, 0, 0]);
-    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 2);
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 3);
     // An announcement beside records is not about all sessions.
     let record = fixture.journal.append(&mut idle, &[connected(7, t + HOUR)]);
     fixture.deliver(&[announcements[1].clone(), record]);
