@@ -8,7 +8,7 @@ use stats_sv2::codec::Message;
 #[cfg(feature = "noise")]
 use stats_sv2::noise::{ANSWER_SIZE, AuthorityPublicKey, FrameDecryptor, FrameEncryptor, HandshakeError, Initiator};
 use stats_sv2::session::{
-    CloseStatsSession, OpenStatsSession, OpenStatsSessionError, OpenStatsSessionSuccess, StatsAck,
+    CloseStatsSession, OpenStatsSession, OpenStatsSessionError, OpenStatsSessionSuccess, StatsAck, error_code,
 };
 use stats_sv2::{DecodeError, FrameError, PROTOCOL_VERSION, Role, Text, read_frame};
 use tokio::io::Interest;
@@ -51,6 +51,14 @@ pub(crate) enum ConnectionError {
     #[cfg(feature = "noise")]
     #[error("the encrypted connection failed")]
     Encryption(#[from] stats_sv2::noise::TransportError),
+}
+
+impl ConnectionError {
+    /// Whether attempts will fail like this until a person changes a setting, here or at the sidecar.
+    pub(crate) fn needs_operator(&self) -> bool {
+        let lasting = [error_code::UNSUPPORTED_VERSION, error_code::UNAUTHORIZED, error_code::MALFORMED];
+        matches!(self, Self::Refused(code) if lasting.contains(&code.as_str()))
+    }
 }
 
 /// What the sidecar says after the handshake.

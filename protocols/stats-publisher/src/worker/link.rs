@@ -296,9 +296,18 @@ impl Worker {
         add(&self.gauges.failures, 1);
         let text = chain(error);
         if self.gauges.note_error(text.clone()) {
-            tracing::warn!(address = self.settings.address, error = text, "no connection to the sidecar; trying again");
+            let address = &self.settings.address;
+            if error.needs_operator() {
+                tracing::error!(
+                    address,
+                    error = text,
+                    "no statistics until a setting here or at the sidecar is changed"
+                );
+            } else {
+                tracing::warn!(address, error = text, "no connection to the sidecar; trying again");
+            }
         }
-        self.link = Link::Waiting { until: now.mono + self.backoff.next() };
+        self.link = Link::Waiting { until: now.mono + self.backoff.after(error) };
     }
 
     pub(super) fn send_close(&mut self, reason: &'static str, now: Now) {
