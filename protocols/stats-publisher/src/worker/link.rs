@@ -70,22 +70,24 @@ impl Worker {
             let Link::Up(up) = &mut self.link else { return Ok(()) };
             let received = up.connection.receive()?;
             while let Link::Up(up) = &mut self.link
+                && up.close != CloseStage::Acknowledged
                 && let Some(incoming) = up.connection.next_incoming()?
             {
                 self.take_incoming(incoming, now)?;
             }
-            let Link::Up(up) = &mut self.link else { return Ok(()) };
             match received {
+                // The sidecar closes the connection behind this acknowledgement, in whichever way: that is no failure.
+                _ if self.is_end_acknowledged() => break,
                 Received::Bytes => {}
                 Received::Nothing => break,
-                Received::End if up.close == CloseStage::Open => return Err(ConnectionError::Ended),
-                Received::End => {
-                    up.close = CloseStage::Acknowledged;
-                    break;
-                }
+                Received::End => return Err(ConnectionError::Ended),
             }
         }
         Ok(())
+    }
+
+    fn is_end_acknowledged(&self) -> bool {
+        matches!(&self.link, Link::Up(up) if up.close == CloseStage::Acknowledged)
     }
 
     fn take_incoming(&mut self, incoming: Incoming, now: Now) -> Result<(), ConnectionError> {
@@ -113,10 +115,6 @@ impl Worker {
                 Ok(())
             }
             Incoming::Close { reason } => {
-                if up.close != CloseStage::Open {
-                    up.close = CloseStage::Acknowledged;
-                    return Ok(());
-                }
                 if reason == error_code::MALFORMED {
                     self.note_malformed();
                 }

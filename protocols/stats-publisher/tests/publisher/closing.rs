@@ -63,8 +63,28 @@ fn a_session_is_closed_only_once_everything_is_acknowledged() {
     assert!(matches!(session.next(), Sent::Event(3, Event::Heartbeat(_))));
     session.ack(3);
     assert!(matches!(session.next(), Sent::Close(_)));
-    drop(session);
-    // A connection that ends after the close was read is an answer, too.
+    session.ack(3);
+    assert!(closer.join().unwrap().complete);
+}
+
+#[test]
+fn only_an_acknowledgement_says_that_the_end_of_the_session_is_durable() {
+    let sidecar = FakeSidecar::listen();
+    let publisher = sidecar.publisher().start().unwrap();
+    publisher.publish(share(0));
+    let closer = std::thread::spawn(move || publisher.close(PATIENCE));
+    // The connection ends, in two ways, after the end of the session was read; whether it was committed is not known.
+    for last_word in [None, Some("shutdown")] {
+        let mut session = sidecar.accept_at_first();
+        session.acknowledge_to_close();
+        if let Some(reason) = last_word {
+            session.close(reason);
+        }
+    }
+    assert!(!closer.is_finished());
+    let mut session = sidecar.accept_at_first();
+    assert!(matches!(session.next(), Sent::Close(_)));
+    session.ack(session.number);
     assert!(closer.join().unwrap().complete);
 }
 

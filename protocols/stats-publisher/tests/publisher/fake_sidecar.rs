@@ -153,6 +153,13 @@ impl FakeSession {
 
     /// Acknowledges everything until the publisher closes its session, and acknowledges that.
     pub(crate) fn serve_to_close(&mut self) -> Vec<(u64, Event<'static>)> {
+        let events = self.acknowledge_to_close();
+        self.ack(self.number);
+        events
+    }
+
+    /// Acknowledges everything until the publisher closes its session, but not that.
+    pub(crate) fn acknowledge_to_close(&mut self) -> Vec<(u64, Event<'static>)> {
         let mut events = Vec::new();
         loop {
             match self.next() {
@@ -162,10 +169,7 @@ impl FakeSession {
                         self.ack(number);
                     }
                 }
-                Sent::Close(_) => {
-                    self.ack(self.number);
-                    return events;
-                }
+                Sent::Close(_) => return events,
                 Sent::End => panic!("the connection ended without CloseStatsSession"),
             }
         }
