@@ -12,6 +12,8 @@ pub(crate) struct Outbox {
     pub(crate) window: Window,
     /// The highest number that was given, whether in memory or on disk.
     pub(crate) last: u64,
+    /// The sidecar was, or may have been, told that the session ends: it gets no more numbers.
+    pub(crate) ended: bool,
     /// The next record to be read back from the spool; `None` while the window holds everything.
     load: Option<Place>,
     /// What an earlier run left, where this is that.
@@ -30,7 +32,7 @@ pub(crate) struct Loaded {
 impl Outbox {
     /// A session of this run.
     pub(crate) fn new(session_id: u64, limits: WindowLimits) -> Self {
-        Self { session_id, window: Window::new(1, limits), last: 0, load: None, segment: None }
+        Self { session_id, window: Window::new(1, limits), last: 0, ended: false, load: None, segment: None }
     }
 
     /// What an earlier run left.
@@ -39,14 +41,20 @@ impl Outbox {
             session_id: segment.session_id,
             window: Window::new(segment.first, limits),
             last: segment.last,
+            ended: false,
             load: Some(segment.start),
             segment: Some(segment),
         }
     }
 
-    /// The flags of OpenStatsSession.
+    /// The flags of OpenStatsSession. A session that comes back only to be ended must not displace a successor.
     pub(crate) fn open_flags(&self) -> u32 {
-        if self.segment.is_some() { OPEN_FINISHING } else { 0 }
+        if self.is_growing() { 0 } else { OPEN_FINISHING }
+    }
+
+    /// Whether the session can get further numbers.
+    pub(crate) fn is_growing(&self) -> bool {
+        self.segment.is_none() && !self.ended
     }
 
     pub(crate) fn segment(&self) -> Option<Segment> {

@@ -25,7 +25,7 @@ use crate::outbox::Outbox;
 use crate::spool::{Segment, Spool, SpoolError};
 use crate::window::{Released, WindowLimits};
 
-use link::{CloseStage, Link, Opened};
+use link::{Link, Opened};
 use requests::{Closing, PendingFlush};
 pub(crate) use requests::{Command, LastWords};
 
@@ -158,10 +158,8 @@ impl Worker {
         {
             self.stuck = Some(first);
         }
-        // After the end of the session was announced nothing may follow.
-        let ended = matches!(&self.link, Link::Up(up) if up.close != CloseStage::Open) && self.finishing.is_none();
-        if !has_room || ended {
-            self.starved = !ended;
+        if !has_room || self.own.ended {
+            self.starved = !self.own.ended;
             self.next_drain = now.mono + self.settings.timing.drain_every;
             return;
         }

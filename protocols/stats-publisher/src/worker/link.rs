@@ -234,8 +234,8 @@ impl Worker {
         success: &OpenStatsSessionSuccess,
         now: Now,
     ) -> Result<(), ConnectionError> {
-        let is_own = self.finishing.is_none();
         let outbox = self.finishing.as_mut().unwrap_or(&mut self.own);
+        let is_growing = outbox.is_growing();
         let mut committed = success.committed_sequence;
         if committed < outbox.window.committed() {
             return Err(ConnectionError::Protocol(format!(
@@ -244,7 +244,7 @@ impl Worker {
             )));
         }
         if committed > outbox.last {
-            if is_own {
+            if is_growing {
                 return Err(self.change_session(committed));
             }
             // The spool lost its end with the host's power; what it lost had been delivered.
@@ -254,7 +254,7 @@ impl Worker {
         let released = outbox.window.rewind(committed);
         let session_id = outbox.session_id;
         self.note_acknowledged(committed, released, now);
-        if success.flags & SUCCESS_ANNOUNCE != 0 && is_own {
+        if success.flags & SUCCESS_ANNOUNCE != 0 && is_growing {
             self.drain.request_announcement();
         }
         self.link = Link::Up(Box::new(Up {
@@ -315,6 +315,8 @@ impl Worker {
         }
         let mut message = Vec::new();
         CloseStatsSession { reason: Text::cut(reason) }.encode(&mut message);
+        // Even if sending fails: the message may have arrived all the same.
+        self.finishing.as_mut().unwrap_or(&mut self.own).ended = true;
         match up.connection.send_message(&message) {
             Ok(()) => up.close = CloseStage::Sent { at: now.mono },
             Err(error) => self.disconnect(&error, now),

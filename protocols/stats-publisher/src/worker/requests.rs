@@ -72,7 +72,8 @@ impl Worker {
         if now.mono >= closing.deadline {
             return Some(self.last_words(false));
         }
-        let all_encoded = self.drain.has_settled(closing.mark) && self.stuck.is_none() && self.intake.queued() == 0;
+        let all_encoded =
+            self.own.ended || self.drain.has_settled(closing.mark) && self.stuck.is_none() && self.intake.queued() == 0;
         if !all_encoded || self.finishing.is_some() || !self.own.is_delivered() {
             return None;
         }

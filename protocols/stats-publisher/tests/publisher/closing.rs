@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use stats_publisher::{Event, PublishOutcome, StatsPublisher};
+use stats_publisher::{Event, PublishOutcome, StatsPublisher, Timing};
+use stats_sv2::session::{OPEN_FINISHING, SUCCESS_ANNOUNCE};
 
-use crate::fake_sidecar::{FakeSidecar, PATIENCE, Sent, until};
+use crate::fake_sidecar::{FakeSidecar, PATIENCE, Sent, quick, until};
 use crate::{share, share_indexes};
 
 #[test]
@@ -86,6 +87,35 @@ fn only_an_acknowledgement_says_that_the_end_of_the_session_is_durable() {
     assert!(matches!(session.next(), Sent::Close(_)));
     session.ack(session.number);
     assert!(closer.join().unwrap().complete);
+}
+
+#[test]
+fn an_ended_session_gets_no_further_numbers() {
+    let sidecar = FakeSidecar::listen();
+    // There is always something more to say.
+    let timing = Timing { heartbeat_every: Duration::from_millis(1), ..quick() };
+    let publisher = sidecar.publisher().timing(timing).start().unwrap();
+    publisher.publish(share(0));
+    let clone = publisher.clone();
+    let closer = std::thread::spawn(move || publisher.close(PATIENCE));
+    let mut session = sidecar.accept_at_first();
+    session.acknowledge_to_close();
+    let (id, last) = (session.open.session_id, session.number);
+    drop(session);
+    let second = std::thread::spawn(move || clone.close(PATIENCE));
+    for is_last in [false, true] {
+        let mut session = sidecar.accept();
+        // It must neither take the name from a successor nor say anything new.
+        assert_eq!((session.open.session_id, session.open.flags), (id, OPEN_FINISHING));
+        assert_eq!(session.open.first_sequence, last + 1);
+        session.succeed_with(last, SUCCESS_ANNOUNCE, 65_536);
+        assert!(matches!(session.next(), Sent::Close(_)));
+        if is_last {
+            session.ack(last);
+        }
+    }
+    assert!(closer.join().unwrap().complete);
+    assert!(second.join().unwrap().complete);
 }
 
 #[test]
