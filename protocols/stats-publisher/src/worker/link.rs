@@ -28,6 +28,8 @@ pub(super) enum Link {
 
 pub(super) struct Up {
     connection: Connection,
+    /// What the sidecar had of the session when it opened. Of a finishing one that can be more than is left of it here.
+    durable: u64,
     max_unacked: u64,
     /// When the sidecar last acknowledged something new, or the first event after a pause was sent.
     progress_at: Instant,
@@ -100,12 +102,13 @@ impl Worker {
                     up.close = CloseStage::Acknowledged;
                     return Ok(());
                 }
-                if committed > outbox.window.handed() {
+                if committed > outbox.window.handed().max(up.durable) {
                     return Err(ConnectionError::Protocol(format!(
                         "number {committed} is acknowledged, but {} is the last that was sent",
                         outbox.window.handed()
                     )));
                 }
+                let committed = committed.min(outbox.window.handed());
                 if committed > outbox.window.committed() {
                     up.progress_at = now.mono;
                     self.backoff.reset();
@@ -259,6 +262,7 @@ impl Worker {
         }
         self.link = Link::Up(Box::new(Up {
             connection,
+            durable: success.committed_sequence,
             max_unacked: u64::from(success.max_unacked),
             progress_at: now.mono,
             blocked: false,

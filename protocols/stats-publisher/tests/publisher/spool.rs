@@ -6,7 +6,7 @@ use std::time::Duration;
 use stats_publisher::{Event, MIN_SPOOL_BYTES, PublishOutcome, SpoolError, StartError};
 use stats_sv2::session::OPEN_FINISHING;
 
-use crate::fake_sidecar::{FakeSidecar, Journal, PATIENCE, until};
+use crate::fake_sidecar::{FakeSidecar, Journal, PATIENCE, Sent, until};
 use crate::{share, share_indexes};
 
 /// What a file would hold if the process were killed now.
@@ -162,6 +162,29 @@ fn a_finishing_session_that_is_refused_waits_and_comes_first() {
     session.succeed(3);
     assert!(session.serve_to_close().is_empty());
     assert_ne!(sidecar.accept().open.session_id, old);
+    drop(next);
+}
+
+#[test]
+fn a_finishing_session_of_which_the_sidecar_has_more_is_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.spool");
+    let sidecar = FakeSidecar::listen();
+    let publisher = sidecar.publisher().spool(&path, MIN_SPOOL_BYTES).start().unwrap();
+    publisher.publish(share(0));
+    publisher.close(Duration::from_millis(50));
+    let old = sidecar.accept().open;
+    let next = sidecar.publisher().spool(&path, MIN_SPOOL_BYTES).start().unwrap();
+    let mut session = sidecar.accept();
+    assert_eq!(session.open.session_id, old.session_id);
+    // The host lost power, and with it the end of the file, whose events had been delivered.
+    let durable = old.first_sequence + 100;
+    session.succeed(durable);
+    // A sidecar may say again what it said.
+    session.ack(durable);
+    assert_eq!(session.next(), Sent::Close("finished from the spool".to_owned()));
+    session.ack(durable);
+    assert_ne!(sidecar.accept().open.session_id, old.session_id);
     drop(next);
 }
 
