@@ -85,8 +85,8 @@ pub fn logged(path: &Path, kind: &str) -> Result<BTreeMap<(String, u64), u32>> {
     ensure!(text.is_empty() || text.ends_with('\n'), "{} ends in half a line", path.display());
     let mut events = BTreeMap::new();
     for (index, line) in text.lines().enumerate() {
-        let event: serde_json::Value =
-            serde_json::from_str(line).with_context(|| format!("line {} of {} is damaged", index + 1, path.display()))?;
+        let event: serde_json::Value = serde_json::from_str(line)
+            .with_context(|| format!("line {} of {} is damaged", index + 1, path.display()))?;
         if event["kind"] == kind {
             let session = event["session"].as_str().context("an event without session")?.to_owned();
             let sequence = event["sequence"].as_u64().context("an event without sequence")?;

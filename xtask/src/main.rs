@@ -87,12 +87,15 @@ fn lint() -> Result<()> {
         run(command)
     })?;
     prerequisites::cargo_tool(CARGO_DENY)?;
-    step("licences, duplicates and sources of the dependencies", || run(cargo(["deny", "--all-features", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"])))
+    step("licences, duplicates and sources of the dependencies", || {
+        run(cargo(["deny", "--all-features", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
+    })
 }
 
 fn bench(options: &[String]) -> Result<()> {
     step("the sidecar, release profile", || run(cargo(["build", "--release", "--package", "hashpool-sidecar"])))?;
-    let mut command = cargo(["run", "--release", "--quiet", "--package", "integration-tests", "--bin", "benchmarks", "--"]);
+    let mut command =
+        cargo(["run", "--release", "--quiet", "--package", "integration-tests", "--bin", "benchmarks", "--"]);
     command.args(options);
     run(command)
 }

@@ -1,4 +1,4 @@
-//! What a sink is given at once: a non-empty, bounded run of records seen through the sink's route.
+//! What a sink is given at once: a bounded run of records seen through the sink's route, or what is open.
 
 use std::sync::Arc;
 
@@ -14,7 +14,8 @@ pub const JOINED_EVENTS: u32 = 65_536;
 /// Bytes of a joined batch at most.
 pub const JOINED_BYTES: usize = 4 << 20;
 
-/// A non-empty run of records, in journal order, with the route that says which of their events are the sink's.
+/// A non-empty run of records, in journal order, with the route that says which of their events are the sink's; or an
+/// [announcement](Self::announcement).
 #[derive(Debug, Clone)]
 pub struct Batch {
     journal_id: JournalId,
@@ -30,20 +31,25 @@ impl Batch {
     /// Joins records; `None` if there are none. Counts once, by headers alone, which events the route wants.
     #[must_use]
     pub fn new(journal_id: JournalId, records: Vec<Arc<Record>>, route: Arc<Route>) -> Option<Self> {
-        if records.is_empty() {
-            return None;
-        }
+        (!records.is_empty()).then(|| Self::of(journal_id, records, route))
+    }
+
+    /// What is open, in records of [`RecordKind::Announcement`]; without any, nothing is. Only here a batch may be empty.
+    #[must_use]
+    pub fn announcement(journal_id: JournalId, records: Vec<Arc<Record>>, route: Arc<Route>) -> Self {
+        Self::of(journal_id, records, route)
+    }
+
+    fn of(journal_id: JournalId, records: Vec<Arc<Record>>, route: Arc<Route>) -> Self {
         let total = records
             .iter()
             .filter(|record| record.kind != RecordKind::Announcement)
             .map(|record| u64::from(record.count))
             .sum();
         let mut batch = Self { journal_id, records, route, events: 0, total, skip: 0 };
-        batch.events = batch
-            .wanted()
-            .filter(|envelope| envelope.record.kind != RecordKind::Announcement)
-            .count() as u64;
-        Some(batch)
+        batch.events =
+            batch.wanted().filter(|envelope| envelope.record.kind != RecordKind::Announcement).count() as u64;
+        batch
     }
 
     /// The events that the sink wants, in order, announcements included.
@@ -108,7 +114,7 @@ impl Batch {
         self.journal_id
     }
 
-    /// Where a sink stands once it has taken the batch. `None` for a batch of announcements alone.
+    /// Where a sink stands once it has taken the batch. `None` for an announcement.
     #[must_use]
     pub fn cursor(&self) -> Option<Cursor> {
         let last = self.records.iter().rev().find(|record| record.kind != RecordKind::Announcement)?;

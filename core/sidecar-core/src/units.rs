@@ -33,7 +33,9 @@ impl<'de> Deserialize<'de> for Period {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         humantime::parse_duration(text.trim()).map(Self).map_err(|error| {
-            de::Error::custom(format!("\"{text}\" is no duration ({error}); write it like \"200ms\", \"10s\" or \"24h\""))
+            de::Error::custom(format!(
+                "\"{text}\" is no duration ({error}); write it like \"200ms\", \"10s\" or \"24h\""
+            ))
         })
     }
 }

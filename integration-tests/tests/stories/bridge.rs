@@ -16,8 +16,7 @@ async fn the_bridge_counts_what_the_pool_counts_over_restarts_of_both() -> Resul
     story("bridge", async |folder| {
         let template_provider = TemplateProvider::builder().start().await?;
         let mut chain = MiningChain::start(folder, template_provider).await?;
-        let mut sidecar =
-            Sidecar::builder(folder)?.sri_bridge("pool", &chain.pool.monitoring_url()).start().await?;
+        let mut sidecar = Sidecar::builder(folder)?.sri_bridge("pool", &chain.pool.monitoring_url()).start().await?;
 
         // First life of the pool, the sidecar killed in the middle of it.
         chain.mine(15, SOON).await?;
@@ -27,6 +26,12 @@ async fn the_bridge_counts_what_the_pool_counts_over_restarts_of_both() -> Resul
         chain.mine(10, SOON).await?;
         let first = chain.settle().await?;
         expect_counts(&sidecar, &[&first]).await?;
+        let acknowledged = chain.translator.counts().await?.acknowledged();
+        wait_for("the translator's own count, through its own bridge", SOON, || async {
+            let accepted = History::open(sidecar.history())?.accepted_in_total("proxy")?;
+            Ok(Look::when(accepted == acknowledged, accepted))
+        })
+        .await?;
 
         // Second life: ids start again, counters start at zero, and a channel's key may now be another miner's.
         chain.pool.kill().await?;

@@ -8,3 +8,4 @@ mod disks;
 mod short_form;
 mod sri_chain;
 mod sri_paging;
+mod strangers;

@@ -90,4 +90,3 @@ async fn publish(side: &Side, shares: u32) -> Result<()> {
 fn at(port: u16) -> SocketAddr {
     ([127, 0, 0, 1], port).into()
 }
-

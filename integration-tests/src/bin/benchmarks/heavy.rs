@@ -34,7 +34,12 @@ fn connections(table: &mut Table, count: usize) -> Result<()> {
     table.add(format!("{count} silent connections: not accepted by the kernel"), refused as f64, "", Limit::None);
     let report = simulate(&sidecar, &["--miners", "100", "--rate", "1000", "--events", "10000", "--seed", "5"])?;
     ensure!(report["dropped"] == Value::from(0) && report["acknowledged"] == Value::from(10_000), "{report}");
-    table.add(format!("{count} silent connections: events acknowledged beside them"), 10_000.0, "", Limit::AtLeast(10_000.0));
+    table.add(
+        format!("{count} silent connections: events acknowledged beside them"),
+        10_000.0,
+        "",
+        Limit::AtLeast(10_000.0),
+    );
     let (_, peak) = sidecar.memory_mib()?;
     table.add(format!("{count} silent connections: resident memory, peak"), peak, "MiB", Limit::AtMost(MEMORY_MIB));
     Ok(())
@@ -45,10 +50,8 @@ fn long_run(table: &mut Table, events: u64) -> Result<()> {
     let begin = Instant::now();
     let mut samples: Vec<f64> = Vec::new();
     std::thread::scope(|scope| -> Result<()> {
-        let arguments = [
-            "--miners", "1000", "--rate", "max", "--events", &events.to_string(), "--seed", "6",
-        ]
-        .map(str::to_owned);
+        let arguments =
+            ["--miners", "1000", "--rate", "max", "--events", &events.to_string(), "--seed", "6"].map(str::to_owned);
         let sidecar = &sidecar;
         let run = scope.spawn(move || simulate(sidecar, &arguments.each_ref().map(String::as_str)));
         while !run.is_finished() {

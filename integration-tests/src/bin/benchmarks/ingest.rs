@@ -43,10 +43,8 @@ fn one(sinks: Sinks, events: u64) -> Result<Run> {
     let cpu_before = sidecar.cpu_time()?;
     let before = appended(&sidecar.pipeline()?).context("/pipeline does not say how much was appended")?;
     let begin = Instant::now();
-    let report = simulate(
-        &sidecar,
-        &["--miners", MINERS, "--rate", "max", "--events", &events.to_string(), "--seed", "1"],
-    )?;
+    let report =
+        simulate(&sidecar, &["--miners", MINERS, "--rate", "max", "--events", &events.to_string(), "--seed", "1"])?;
     let elapsed = sidecar.wait_for(begin, |pipeline| {
         appended(pipeline).is_some_and(|now| now >= before + events) && caught_up(pipeline)
     })?;

@@ -21,7 +21,8 @@ pub(crate) fn measure(table: &mut Table, quick: bool) -> Result<()> {
     let (journal, history) = (sidecar.path("journal.db"), sidecar.path("stats.db"));
     let mut folder = sidecar.stop()?;
     grow_history(&history, if quick { 32 << 20 } else { 1 << 30 })?;
-    let size = |path: &std::path::Path| std::fs::metadata(path).map_or(0.0, |data| data.len() as f64 / f64::from(1 << 20));
+    let size =
+        |path: &std::path::Path| std::fs::metadata(path).map_or(0.0, |data| data.len() as f64 / f64::from(1 << 20));
     table.add("size of the journal", size(&journal), "MiB", Limit::None);
     table.add("size of the history", size(&history), "MiB", Limit::None);
     let mut starts = Vec::new();
