@@ -171,3 +171,48 @@ impl TryFrom<JournalSettings> for JournalConfig {
         Ok(config)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(table: &str) -> Result<JournalConfig, String> {
+        let settings: JournalSettings = toml::from_str(table).map_err(|error| error.message().to_owned())?;
+        JournalConfig::try_from(settings).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_path_is_enough_and_every_key_reaches_its_place() {
+        assert_eq!(parse("path = \"a.db\"").unwrap(), JournalConfig::new("a.db"));
+        let config = parse(
+            "path = \"a.db\"\ndurability = \"process\"\nmax_delay = \"50ms\"\nmax_bytes = \"8 MiB\"\nmax_age = \"2h\"\n\
+             keep_taken = \"0s\"\nwhen_full = \"block\"\nballast = \"1 MiB\"\ndead_letter_bytes = \"2 MiB\"",
+        );
+        let expected = JournalConfig {
+            durability: Durability::Process,
+            max_delay: Duration::from_millis(50),
+            max_bytes: 8 << 20,
+            max_age: Duration::from_secs(7200),
+            keep_taken: Some(Duration::ZERO),
+            when_full: WhenFull::Block,
+            ballast_bytes: 1 << 20,
+            dead_letter_bytes: 2 << 20,
+            ..JournalConfig::new("a.db")
+        };
+        assert_eq!(config.unwrap(), expected);
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_its_key() {
+        for (line, key) in [
+            ("max_bytes = \"1 MiB\"", "max_bytes"),
+            ("max_delay = \"0s\"", "max_delay"),
+            ("max_delay = \"1m\"", "max_delay"),
+            ("max_age = \"1h\"\nkeep_taken = \"2h\"", "keep_taken"),
+            ("when_ful = \"block\"", "when_ful"),
+        ] {
+            let error = parse(&format!("path = \"a.db\"\n{line}")).unwrap_err();
+            assert!(error.contains(key), "{error}");
+        }
+    }
+}

@@ -4,7 +4,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use stats_sv2::Role;
+use stats_sv2::{Event, Frames, Role, UnixMillis};
+
+use crate::error::JournalError;
+use crate::session::{MAX_RUN_BYTES, carries_state};
 
 /// Frames of a local session, and the state that is true once they are durable. The journal numbers the frames itself.
 #[derive(Debug, Clone)]
@@ -36,4 +39,38 @@ pub struct LocalState {
     pub committed_sequence: u64,
     /// The state as it was handed in.
     pub state: Vec<u8>,
+}
+
+/// What a scan of a local run found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct LocalContents {
+    pub(crate) has_state: bool,
+    pub(crate) last_event_at: Option<UnixMillis>,
+}
+
+impl LocalContents {
+    /// Scans a local run; refuses one whose frames are not what it says.
+    pub(crate) fn of(local: &LocalRun) -> Result<Self, JournalError> {
+        let refused = |what: String| Err(JournalError::Refused { what });
+        if local.frames.len() > MAX_RUN_BYTES {
+            return refused(format!(
+                "a local run of {} bytes is over the {MAX_RUN_BYTES} of one run",
+                local.frames.len()
+            ));
+        }
+        let mut contents = Self::default();
+        let mut count = 0;
+        let mut frames = Frames::new(&local.frames);
+        for frame in frames.by_ref() {
+            count += 1;
+            contents.has_state |= carries_state(frame.msg_type);
+            if let Ok(event) = Event::decode(frame) {
+                contents.last_event_at = event.timestamp().or(contents.last_event_at);
+            }
+        }
+        if !frames.rest().is_empty() || count != local.count {
+            return refused(format!("a local run says {} frames and holds {count}", local.count));
+        }
+        Ok(contents)
+    }
 }

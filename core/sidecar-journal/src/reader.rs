@@ -161,10 +161,18 @@ fn read_rows(
     Ok(())
 }
 
+/// Whether an error says that the file is not as it was written, so that trying again is of no use.
 pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType};
-    matches!(error.sqlite_error_code(), Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase))
-        || matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
+    use rusqlite::ffi::{
+        SQLITE_CORRUPT, SQLITE_IOERR_CORRUPTFS, SQLITE_IOERR_DATA, SQLITE_IOERR_SHORT_READ, SQLITE_NOTADB,
+    };
+    if let Some(code) = error.sqlite_extended_error_code() {
+        // A short read is a page behind the end of a file that was cut.
+        return matches!(code & 0xff, SQLITE_CORRUPT | SQLITE_NOTADB)
+            || matches!(code, SQLITE_IOERR_SHORT_READ | SQLITE_IOERR_CORRUPTFS | SQLITE_IOERR_DATA);
+    }
+    matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
 fn read_row(connection: &Connection, offset: u64) -> rusqlite::Result<RawRow> {

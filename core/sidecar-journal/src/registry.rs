@@ -1,15 +1,15 @@
 //! Every known session, and the rules by which runs are admitted: the one place where duplicates end (delivery rules 1,
 //! 2, 4, 5, 12). Pure state; what it decides goes into the [`Group`] of the next commit.
 
+mod expiry;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use sidecar_core::RecordKind;
-use stats_sv2::event::{
-    ENDED_CLEAN, ENDED_EXPIRED, ENDED_REPLACED, GAP_MISSING, GAP_UNSEEN, Gap, SessionEnded, SessionStarted,
-};
+use stats_sv2::event::{ENDED_CLEAN, ENDED_REPLACED, GAP_MISSING, GAP_UNSEEN, Gap, SessionEnded, SessionStarted};
 use stats_sv2::limits::{MAX_FUTURE, MAX_UNACKED_BYTES, MAX_UNACKED_EVENTS, U64_LIMIT};
 use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{Event, Frames, Role, Text, UnixMillis};
@@ -18,20 +18,14 @@ use tokio::sync::watch;
 use crate::dead_letter::{DeadLetter, INGEST};
 use crate::error::{AppendError, JournalError, OpenError};
 use crate::group::{Entry, Group, LocalRow, SessionRow};
-use crate::local::LocalRun;
+use crate::local::{LocalContents, LocalRun};
 use crate::report::SessionInfo;
 use crate::session::{MAX_RUN_BYTES, OpenSession, Run};
 
+pub use expiry::{EXPIRY_GRACE, SESSION_EXPIRES_AFTER};
+
 /// Sessions that may be open at once, connected or not yet expired.
 pub const MAX_OPEN_SESSIONS: usize = 4_096;
-/// A session that has not come back for this long is expired.
-pub const SESSION_EXPIRES_AFTER: Duration = Duration::from_secs(24 * 3600);
-/// After a start publishers get this long to come back before anything is expired: the sidecar itself may have been away.
-pub const EXPIRY_GRACE: Duration = Duration::from_secs(600);
-/// An ended session is remembered for this long after its last record has left, so that a late resend is recognised.
-pub(crate) const SESSION_REMEMBERED_FOR: Duration = Duration::from_secs(30 * 24 * 3600);
-/// Ended sessions without records that are remembered at most.
-pub(crate) const MAX_REMEMBERED_SESSIONS: usize = 16_384;
 
 /// A session that used this part of its window has its commit at once, or it would soon stand still.
 const WINDOW_SHARE: u32 = 4;
@@ -514,45 +508,6 @@ impl Registry {
         }
     }
 
-    /// Ends sessions that did not come back (delivery rule 12), and forgets those that nothing refers to any more.
-    pub(crate) fn expire(&mut self, first_offset: u64, now: UnixMillis, group: &mut Group) {
-        if now < self.expires_from {
-            return;
-        }
-        let due: Vec<i64> = self
-            .sessions
-            .values()
-            .filter(|session| session.row.ended.is_none() && !session.connected)
-            .filter(|session| later(session.row.heard_at, SESSION_EXPIRES_AFTER) <= now)
-            .map(|session| session.row.id)
-            .collect();
-        for id in due {
-            self.end(id, ENDED_EXPIRED, "", now, group);
-        }
-        let mut idle: Vec<(UnixMillis, i64)> = self
-            .sessions
-            .values()
-            .filter(|session| session.row.ended.is_some() && !session.connected && !session.dirty)
-            .filter(|session| session.row.last_offset < first_offset)
-            .filter(|session| !self.locals.values().any(|local| *local == session.row.id))
-            .map(|session| (session.row.ended_at, session.row.id))
-            .collect();
-        idle.sort_unstable();
-        let surplus = idle.len().saturating_sub(MAX_REMEMBERED_SESSIONS);
-        for (place, (ended_at, id)) in idle.into_iter().enumerate() {
-            if place < surplus || later(ended_at, SESSION_REMEMBERED_FOR) <= now {
-                self.forget(id);
-                group.forgotten_sessions.push(id);
-            }
-        }
-    }
-
-    fn forget(&mut self, id: i64) {
-        if let Some(session) = self.sessions.remove(&id) {
-            self.ids.remove(&(session.row.publisher, session.row.session_id));
-        }
-    }
-
     /// Hands the rows that the group changes to the writer; from here on new runs belong to the next group.
     pub(crate) fn seal(&mut self, group: &mut Group) {
         for id in self.dirty.drain(..) {
@@ -602,40 +557,6 @@ impl Registry {
             missing: session.row.missing,
         };
         self.sessions.values().map(info).collect()
-    }
-}
-
-/// What a scan of a local run found.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct LocalContents {
-    pub(crate) has_state: bool,
-    pub(crate) last_event_at: Option<UnixMillis>,
-}
-
-impl LocalContents {
-    /// Scans a local run; refuses one whose frames are not what it says.
-    pub(crate) fn of(local: &LocalRun) -> Result<Self, JournalError> {
-        let refused = |what: String| Err(JournalError::Refused { what });
-        if local.frames.len() > MAX_RUN_BYTES {
-            return refused(format!(
-                "a local run of {} bytes is over the {MAX_RUN_BYTES} of one run",
-                local.frames.len()
-            ));
-        }
-        let mut contents = Self::default();
-        let mut count = 0;
-        let mut frames = Frames::new(&local.frames);
-        for frame in frames.by_ref() {
-            count += 1;
-            contents.has_state |= crate::session::carries_state(frame.msg_type);
-            if let Ok(event) = Event::decode(frame) {
-                contents.last_event_at = event.timestamp().or(contents.last_event_at);
-            }
-        }
-        if !frames.rest().is_empty() || count != local.count {
-            return refused(format!("a local run says {} frames and holds {count}", local.count));
-        }
-        Ok(contents)
     }
 }
 

@@ -19,9 +19,10 @@ use crate::row::role;
 pub(crate) const APPLICATION_ID: i64 = 0x4850_534A;
 /// Version of the tables.
 pub(crate) const SCHEMA_VERSION: i64 = 1;
-/// Bytes of a page. Measured with 256 KiB rows: 8 KiB costs a fifth less than 4 KiB and as much as 16 KiB, while the
-/// few pages that the smallest commit writes stay small.
-const PAGE_BYTES: u32 = 8 << 10;
+/// Bytes of a page. Measured on two cores with full runs and a sync for each commit, 10 million shares took 1.44 CPU-seconds
+/// with pages of 4 KiB, 1.29 with 8, 1.06 with 16, 0.95 with 32. Larger ones would cost more than they save where little
+/// is committed often, since each commit writes half a dozen pages at least.
+const PAGE_BYTES: u32 = 16 << 10;
 /// The write-ahead log is brought back into the file when it has this size, or a sixteenth of `max_bytes` if that is
 /// less, and is cut to that when it begins anew. Reading it back is most of a start after a crash.
 const LOG_BYTES: u64 = 16 << 20;
@@ -125,7 +126,8 @@ pub(crate) fn open_writer(config: &JournalConfig, now: UnixMillis) -> rusqlite::
     let connection = Connection::open_with_flags(&config.path, flags)?;
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(32);
-    // Both take effect only before the first table.
+    // Both take effect only before the first table. Incremental vacuum costs nothing measurable here, and lets space
+    // go back to the file system when the limit is lowered.
     connection.pragma_update(None, "page_size", PAGE_BYTES)?;
     connection.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     connection.pragma_update(None, "journal_mode", "WAL")?;

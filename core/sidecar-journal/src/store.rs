@@ -291,10 +291,7 @@ impl Store {
         if self.tail.first_offset > self.head.offset {
             return Ok(None);
         }
-        let sizes = self.sizes()?;
-        // What a large step made of the log is cut again by itself; no record has to leave for it.
-        let wal = sizes.wal.min(2 * schema::log_bytes(&self.config));
-        let used = sizes.used - sizes.wal + wal + incoming;
+        let used = self.counted()? + incoming;
         let target = self.config.max_bytes - self.config.max_bytes / RETENTION_PART;
         self.draining = used > self.config.max_bytes || (self.draining && used > target);
         // The clock may step back; then it is due as well.
@@ -340,7 +337,14 @@ impl Store {
         if self.config.when_full != WhenFull::Block || incoming == 0 {
             return Ok(false);
         }
-        Ok(self.sizes()?.used + incoming > self.config.max_bytes && self.tail.first_offset <= self.head.offset)
+        Ok(self.counted()? + incoming > self.config.max_bytes && self.tail.first_offset <= self.head.offset)
+    }
+
+    /// Bytes that count against `max_bytes`.
+    fn counted(&self) -> rusqlite::Result<u64> {
+        let sizes = self.sizes()?;
+        // What a large step made of the log is cut again by itself; no record has to leave for it.
+        Ok(sizes.used - sizes.wal + sizes.wal.min(2 * schema::log_bytes(&self.config)))
     }
 
     /// The file's sizes now.
@@ -373,7 +377,7 @@ impl Store {
         self.connection.wal_checkpoint_v2(None::<&str>, CheckpointMode::TRUNCATE).map(drop)
     }
 
-    /// Gives up to 512 free pages at the end of the file back to the file system, unless retention will soon fill
+    /// Gives up to 128 free pages at the end of the file back to the file system, unless retention will soon fill
     /// them again. Says whether it did.
     pub(crate) fn shrink(&mut self) -> rusqlite::Result<bool> {
         let sizes = self.sizes()?;
@@ -382,7 +386,7 @@ impl Store {
         if free <= sizes.file / 4 {
             return Ok(false);
         }
-        let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum(512)")?;
+        let mut vacuum = self.connection.prepare_cached("PRAGMA incremental_vacuum(128)")?;
         let mut rows = vacuum.query([])?;
         while rows.next()?.is_some() {}
         drop(rows);

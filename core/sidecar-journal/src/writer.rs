@@ -253,6 +253,16 @@ impl Writer {
         });
     }
 
+    fn set_healthy(&self) {
+        self.set_health(|health| match health {
+            JournalHealth::Healthy => None,
+            _ => {
+                tracing::info!(path = %self.shared.path.display(), "the journal commits again");
+                Some(JournalHealth::Healthy)
+            }
+        });
+    }
+
     /// Makes a commit visible: to readers, publishers, waiting callers.
     fn publish(&mut self, rows: Vec<NewRow>, work: Work, took: Duration) {
         self.disk_full = false;
@@ -284,13 +294,7 @@ impl Writer {
                 moved
             });
         }
-        self.set_health(|health| match health {
-            JournalHealth::Healthy => None,
-            _ => {
-                tracing::info!(path = %self.shared.path.display(), "the journal commits again");
-                Some(JournalHealth::Healthy)
-            }
-        });
+        self.set_healthy();
         answer(notes.answers);
         answer(group.answers);
         // Sessions may read on while the log is brought back.
@@ -356,10 +360,19 @@ impl Writer {
             let crate::intake::State { registry, group, .. } = &mut *state;
             registry.expire(self.store.tail.first_offset, now, group);
         }
-        if let Err(error) = self.tidy(now) {
-            self.recover(&error, &[]);
-        } else if let Err(error) = self.ballast.make() {
-            tracing::warn!(%error, "there is no room for the journal's ballast");
+        // No group is in hand here, so what fails is told and tried again the next time.
+        if self.damaged || (self.disk_full && !self.relieve()) {
+            return;
+        }
+        match self.tidy(now) {
+            Ok(()) => {
+                self.disk_full = false;
+                self.set_healthy();
+                if let Err(error) = self.ballast.make() {
+                    tracing::warn!(%error, "there is no room for the journal's ballast");
+                }
+            }
+            Err(error) => drop(self.recover(&error, &[])),
         }
         self.note_places();
         self.checkpoint();

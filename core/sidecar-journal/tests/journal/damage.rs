@@ -10,6 +10,8 @@ use sidecar_journal::Journal;
 
 use crate::harness::{Bench, Publisher, hello, numbers, read_all, shares, until};
 
+const PAGE: u64 = 16 << 10;
+
 /// A journal of 40 records with 500 shares each behind their session's start, closed.
 async fn filled() -> Bench {
     let mut bench = Bench::new();
@@ -73,7 +75,7 @@ async fn a_torn_page_costs_the_records_on_it() {
     let bench = filled().await;
     // The page that holds this frame also links to the record's next page.
     let at = find(&bench.path(), &frame(9_400));
-    overwrite(&bench.path(), at / 8192 * 8192, &[0xa5; 8192]);
+    overwrite(&bench.path(), at / PAGE * PAGE, &[0xa5; PAGE as usize]);
     let journal = bench.open();
     let records = read_all(&journal);
     let read = numbers(&records, 1);
@@ -134,7 +136,7 @@ async fn a_file_of_garbage_is_set_aside_and_a_new_journal_begun() {
 async fn a_damaged_table_of_sessions_is_found_at_the_start() {
     let bench = filled().await;
     let at = find(&bench.path(), b"test 1.0").max(1);
-    let page = at / 8192 * 8192;
+    let page = at / PAGE * PAGE;
     overwrite(&bench.path(), page, &[0xee; 64]);
     let (journal, report) = bench.open_report();
     assert!(report.salvage.is_some());
