@@ -16,7 +16,11 @@ async fn the_bridge_counts_what_the_pool_counts_over_restarts_of_both() -> Resul
     story("bridge", async |folder| {
         let template_provider = TemplateProvider::builder().start().await?;
         let mut chain = MiningChain::start(folder, template_provider).await?;
-        let mut sidecar = Sidecar::builder(folder)?.sri_bridge("pool", &chain.pool.monitoring_url()).start().await?;
+        let mut sidecar = Sidecar::builder(folder)?
+            .sri_bridge("pool", &chain.pool.monitoring_url())
+            .sri_bridge("proxy", &chain.translator.monitoring_url())
+            .start()
+            .await?;
 
         // First life of the pool, the sidecar killed in the middle of it.
         chain.mine(15, SOON).await?;
