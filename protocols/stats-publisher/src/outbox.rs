@@ -47,9 +47,15 @@ impl Outbox {
         }
     }
 
-    /// The flags of OpenStatsSession. A session that comes back only to be ended must not displace a successor.
+    /// The flags of OpenStatsSession. A session that comes back only to be ended must not displace a successor. One that
+    /// cannot be ended holds the name, so that its successor replaces it and what it had open does not stay so.
     pub(crate) fn open_flags(&self) -> u32 {
-        if self.is_growing() { 0 } else { OPEN_FINISHING }
+        if self.is_growing() || self.is_damaged() { 0 } else { OPEN_FINISHING }
+    }
+
+    /// Whether it is not known what else the session had: its end would claim that there was nothing.
+    pub(crate) fn is_damaged(&self) -> bool {
+        self.segment.is_some_and(|segment| segment.damaged)
     }
 
     /// Whether the session can get further numbers.
@@ -123,18 +129,17 @@ impl Outbox {
             self.window.push(record.first, record.count, &record.frames, Some(record.end));
             self.load = Some(record.end);
         }
+        if self.segment.is_some() && self.load.is_none() && self.window.is_empty() && !self.is_delivered() {
+            // The rest could not be read. Opening behind it tells the sidecar how much is missing.
+            self.window.rewind(self.last);
+            loaded.reopen = true;
+        }
         Ok(loaded)
     }
 
     /// What cannot be read is given up. Later records of this run, if any, are delivered behind the gap.
     fn skip_damage(&mut self, spool: &Spool) {
-        match self.segment {
-            Some(_) => {
-                self.load = None;
-                self.last = self.window.last();
-            }
-            None => self.load = Some(spool.end()),
-        }
+        self.load = Some(self.segment.map_or(spool.end(), |segment| segment.end));
     }
 }
 
@@ -213,7 +218,7 @@ mod tests {
         let start = append(&mut spool, 1, 3);
         let second = append(&mut spool, 4, 3);
         append(&mut spool, 7, 3);
-        let segment = Segment { session_id: SESSION, first: 1, last: 9, start, end: spool.end() };
+        let segment = Segment { session_id: SESSION, first: 1, last: 9, start, end: spool.end(), damaged: false };
         let mut outbox = Outbox::finishing(segment, LIMITS);
         outbox.window.rewind(5);
         assert_eq!(outbox.load(&spool).unwrap(), Loaded { passed: Some(second), reopen: false });
@@ -231,11 +236,15 @@ mod tests {
         *bytes.last_mut().unwrap() ^= 1;
         std::fs::write(&path, bytes).unwrap();
 
-        let segment = Segment { session_id: SESSION, first: 1, last: 6, start, end: spool.end() };
+        let segment = Segment { session_id: SESSION, first: 1, last: 6, start, end: spool.end(), damaged: false };
         let mut finishing = Outbox::finishing(segment, LIMITS);
         assert!(matches!(finishing.load(&spool), Err(SpoolError::Damaged { .. })));
         assert_eq!(send(&mut finishing), [1, 2, 3]);
+        assert!(!finishing.load(&spool).unwrap().reopen);
         finishing.window.acknowledge(3);
+        assert!(!finishing.is_delivered(), "the sidecar is to be told of the gap before the end");
+        assert!(finishing.load(&spool).unwrap().reopen);
+        assert_eq!(finishing.window.committed() + 1, 7);
         assert!(finishing.is_delivered());
 
         let mut own = Outbox::new(SESSION, LIMITS);

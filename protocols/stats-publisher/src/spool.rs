@@ -82,6 +82,8 @@ pub(crate) struct Segment {
     pub(crate) last: u64,
     pub(crate) start: Place,
     pub(crate) end: Place,
+    /// Damage follows: the session may have had further numbers, how many is not known.
+    pub(crate) damaged: bool,
 }
 
 /// One batch as it was appended.
@@ -347,16 +349,40 @@ impl Spool {
                     last: record.last(),
                     start: place,
                     end: record.end,
+                    damaged: false,
                 }),
             }
             place = record.end;
         }
         if place < self.end {
-            tracing::warn!(path = %self.path.display(), bytes = self.end - place, "cut the torn tail of the spool");
+            let (path, bytes) = (self.path.display(), self.end - place);
+            if self.is_torn(place)? {
+                tracing::warn!(%path, bytes, "cut the torn tail of the spool");
+            } else {
+                tracing::error!(%path, bytes, "the spool is damaged; what lay behind the damage is lost");
+                if let Some(segment) = segments.back_mut() {
+                    segment.damaged = true;
+                }
+            }
             self.end = place;
             self.cut_tail()?;
         }
         Ok(segments)
+    }
+
+    /// Whether the file ends before the record at a place does. Such a record was never sent.
+    fn is_torn(&self, place: Place) -> Result<bool, SpoolError> {
+        let left = self.end - place;
+        if left < RECORD_HEADER as u64 {
+            return Ok(true);
+        }
+        let mut header = [0; RECORD_HEADER];
+        let mut file = &self.file;
+        file.seek(SeekFrom::Start(self.physical(place)))
+            .and_then(|_| file.read_exact(&mut header))
+            .map_err(|source| self.io("read", source))?;
+        let header = RecordHeader::decode(&header);
+        Ok(header.is_some_and(|header| left < RECORD_HEADER as u64 + u64::from(header.length)))
     }
 
     fn cut_tail(&mut self) -> Result<(), SpoolError> {

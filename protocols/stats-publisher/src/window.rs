@@ -108,11 +108,6 @@ impl Window {
         self.handed
     }
 
-    /// The highest number held, or else the highest acknowledged.
-    pub(crate) fn last(&self) -> u64 {
-        self.last
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
         self.last == self.committed
     }

@@ -185,7 +185,11 @@ impl Worker {
                 }
                 let acknowledged = up.close == CloseStage::Acknowledged;
                 let Some(finishing) = &self.finishing else { return };
-                if acknowledged {
+                let id = finishing.session_id;
+                // Numbers follow, behind a gap, or may have followed.
+                let stays_open =
+                    finishing.is_damaged() || self.segments.iter().skip(1).any(|later| later.session_id == id);
+                if acknowledged || stays_open && finishing.is_delivered() {
                     if let Some(segment) = finishing.segment() {
                         add(&self.gauges.finished, finishing.window.committed() + 1 - segment.first);
                         self.release_spool(segment.end);

@@ -188,6 +188,64 @@ fn a_finishing_session_of_which_the_sidecar_has_more_is_ended() {
     drop(next);
 }
 
+/// Leaves a file of three records with one number each, and says whose it is and where each record begins and ends.
+fn leave_three_records(sidecar: &FakeSidecar, path: &Path) -> (u64, Vec<usize>) {
+    let publisher = sidecar.publisher().spool(path, MIN_SPOOL_BYTES).start().unwrap();
+    until("the first heartbeat", || (publisher.counters().encoded == 1).then_some(()));
+    publisher.publish(share(0));
+    until("the share", || (publisher.counters().encoded == 2).then_some(()));
+    publisher.close(Duration::from_millis(50));
+    let bytes = std::fs::read(path).unwrap();
+    let mut ends = vec!["HPSPOOL1".len() + 1 + "pool-test".len() + 4];
+    while let Some(length) = bytes.get(ends[ends.len() - 1] + 4..).and_then(|rest| rest.first_chunk()) {
+        ends.push(ends[ends.len() - 1] + 28 + u32::from_le_bytes(*length) as usize);
+    }
+    assert_eq!((ends.len(), ends.last()), (4, Some(&bytes.len())));
+    (sidecar.accept().open.session_id, ends)
+}
+
+#[test]
+fn a_session_with_an_unknown_loss_is_not_called_ended() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.spool");
+    let sidecar = FakeSidecar::listen();
+    let (old, _) = leave_three_records(&sidecar, &path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+
+    let next = sidecar.publisher().spool(&path, MIN_SPOOL_BYTES).start().unwrap();
+    let mut session = sidecar.accept_at_first();
+    assert_eq!((session.open.session_id, session.open.flags), (old, 0), "it is there to be replaced");
+    assert_eq!(share_indexes(&session.read_events(1)), [0]);
+    session.ack(2);
+    assert_eq!(session.next(), Sent::End);
+    assert_ne!(sidecar.accept().open.session_id, old);
+    drop(next);
+}
+
+#[test]
+fn a_session_is_ended_behind_its_last_gap_only() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("pool.spool");
+    let sidecar = FakeSidecar::listen();
+    let (old, ends) = leave_three_records(&sidecar, &path);
+    let mut bytes = std::fs::read(&path).unwrap();
+    bytes.drain(ends[1]..ends[2]);
+    std::fs::write(&path, bytes).unwrap();
+
+    let next = sidecar.publisher().spool(&path, MIN_SPOOL_BYTES).start().unwrap();
+    let mut session = sidecar.accept_at_first();
+    assert!(matches!(session.next(), Sent::Event(1, Event::Heartbeat(_))));
+    session.ack(1);
+    assert_eq!(session.next(), Sent::End);
+    let mut session = sidecar.accept_at_first();
+    assert_eq!((session.open.session_id, session.open.first_sequence), (old, 3));
+    assert_eq!(session.serve_to_close().len(), 1);
+    assert_ne!(sidecar.accept().open.session_id, old);
+    drop(next);
+}
+
 #[test]
 fn two_publishers_cannot_share_a_spool_nor_take_anothers() {
     let folder = tempfile::tempdir().unwrap();
