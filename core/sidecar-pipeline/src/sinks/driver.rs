@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::call::{CallError, call};
 use super::pace::Pace;
-use super::place::{Known, Place};
+use super::place::{Found, Known, Place, Track};
 use super::state::{FailureKind, SinkState};
 use super::{SinkSpec, StartAt};
 use crate::burst::Burst;
@@ -71,6 +71,12 @@ pub(crate) struct SinkDriver {
     verdict: Option<oneshot::Sender<Verdict>>,
     pace: Pace,
     place: Place,
+    /// The head when the driver was made, before any source could append.
+    made_at: Head,
+    /// The offset up to which the sink may rightly say it has come: `made_at`, then what it was offered.
+    reach: u64,
+    /// Once the sink has come so far it is told what is open.
+    announce_from: Option<u64>,
     /// The sink keeps state of what is open, or a cursor of its own.
     keeps_state: bool,
     maintain_at: Instant,
@@ -100,6 +106,8 @@ impl SinkDriver {
     ) -> Self {
         let state = Arc::new(SinkState::new(Arc::clone(&spec.name), spec.required, Arc::clone(&clock)));
         let now = Instant::now();
+        let head = journal.watch_head();
+        let made_at = *head.borrow();
         Self {
             name: spec.name,
             sink: spec.sink,
@@ -109,7 +117,7 @@ impl SinkDriver {
             timeout: spec.timeout,
             restart_after: spec.restart_after,
             reader: journal.reader(),
-            head: journal.watch_head(),
+            head,
             journal: journal.clone(),
             clock,
             state,
@@ -118,6 +126,9 @@ impl SinkDriver {
             verdict: Some(verdict),
             pace: Pace::new(spec.rate_limit, now),
             place: Place { offset: 0, cumulative: 0 },
+            made_at,
+            reach: made_at.offset,
+            announce_from: None,
             keeps_state: false,
             maintain_at: now + MAINTAIN_EVERY,
             empty_reads: 0,
@@ -161,11 +172,16 @@ impl SinkDriver {
         self.pace.joins(start.joins_batches);
         self.keeps_state = start.keeps_cursor || start.cursor.is_some() || start.wants_announcement;
         let keeps_cursor = start.keeps_cursor || start.cursor.is_some();
-        let lost_track = if keeps_cursor { self.follow(start.cursor).await? } else { self.is_behind_tail() };
+        let track = if keeps_cursor { self.follow(start.cursor).await? } else { Track::Kept };
         self.state.health.set(Status::Healthy);
         self.verdict(Verdict::Started);
+        let is_behind = self.is_behind_tail();
         self.skip_expired();
-        if start.wants_announcement || (self.keeps_state && lost_track) {
+        if track == Track::Lost {
+            // The sink may know more than the journal says at this place; only the end is news to it in every case.
+            self.announce_from = Some(self.head.borrow().offset);
+        }
+        if start.wants_announcement || (self.keeps_state && is_behind) {
             self.announce(self.place.offset).await?;
         }
         self.note_place();
@@ -201,12 +217,12 @@ impl SinkDriver {
 
     /// Finds the place by the journal's note, before the sink has said what it knows itself.
     async fn find_place(&mut self) -> Result<(), Halt> {
-        self.locate(Note::Journal).await.map(|(place, _)| self.place = place)
+        self.locate(Note::Journal).await.map(|found| self.place = found.place)
     }
 
     /// Goes to where the sink's own store stands: it overrides the journal's note.
-    async fn follow(&mut self, own: Option<Cursor>) -> Result<bool, Halt> {
-        let (place, lost_track) = self.locate(Note::Sink(own)).await?;
+    async fn follow(&mut self, own: Option<Cursor>) -> Result<Track, Halt> {
+        let Found { place, track } = self.locate(Note::Sink(own)).await?;
         if place != self.place {
             let mut ledger = self.state.ledger();
             if ledger.is_untouched() {
@@ -216,15 +232,15 @@ impl SinkDriver {
             }
             self.place = place;
         }
-        Ok(lost_track)
+        Ok(track)
     }
 
-    async fn locate(&mut self, note: Note) -> Result<(Place, bool), Halt> {
+    async fn locate(&mut self, note: Note) -> Result<Found, Halt> {
         let (name, start_at) = (Arc::clone(&self.name), self.start_at);
-        let head = *self.head.borrow();
+        let (head, reach) = (self.made_at, self.reach);
         let reader = self.reader.clone();
         self.ask_journal("find the sink's place", move |journal| {
-            let known = Known { journal_id: journal.id(), head, tail: reader.tail() };
+            let known = Known { journal_id: journal.id(), head, reach, tail: reader.tail() };
             let cursor = match (note, start_at) {
                 (Note::Sink(Some(own)), _) => Some(own),
                 // Emptied, it wants everything again, whatever the journal noted.
@@ -232,8 +248,7 @@ impl SinkDriver {
                 // "From now on" was said when it was new: the note tells when that was.
                 (Note::Sink(None), StartAt::Latest) | (Note::Journal, _) => journal.cursor(&name)?,
             };
-            let found = known.find(cursor, start_at, |offset| journal.cumulative_at(offset))?;
-            Ok((found.place, found.lost_track))
+            known.find(cursor, start_at, |offset| journal.cumulative_at(offset))
         })
         .await
     }
@@ -267,6 +282,10 @@ impl SinkDriver {
         }
         if Instant::now() >= self.maintain_at {
             self.maintain().await?;
+        }
+        if self.announce_from.is_some_and(|from| self.place.offset >= from) {
+            self.announce(self.place.offset).await?;
+            self.announce_from = None;
         }
         let head = *self.head.borrow_and_update();
         let waits_until = if head.offset > self.place.offset {
@@ -353,6 +372,7 @@ impl SinkDriver {
         self.pace.begin(batch.events(), Instant::now());
         // A sink with a cursor of its own sees every batch, so that the cursor keeps up with what is filtered.
         if batch.events() > 0 || self.keeps_state {
+            self.reach = self.reach.max(after.offset);
             self.deliver(batch, &mut settled).await?;
         }
         self.settle(settled, after);
@@ -378,8 +398,7 @@ impl SinkDriver {
     async fn nothing_there(&mut self, head: Head) -> Result<(), Halt> {
         if self.is_behind_tail() {
             self.skip_expired();
-            self.note_place();
-            return Ok(());
+            return self.go_on_after_loss().await;
         }
         self.empty_reads += 1;
         if self.empty_reads < EMPTY_READS {
@@ -388,6 +407,14 @@ impl SinkDriver {
         self.empty_reads = 0;
         self.expire(self.place.cumulative, head.cumulative_events.max(self.place.cumulative));
         self.place = Place::newest(head);
+        self.go_on_after_loss().await
+    }
+
+    /// The sink goes on at a place where it has not seen what came before.
+    async fn go_on_after_loss(&mut self) -> Result<(), Halt> {
+        if self.keeps_state {
+            self.announce(self.place.offset).await?;
+        }
         self.note_place();
         Ok(())
     }
@@ -400,17 +427,18 @@ impl SinkDriver {
         self.note_place();
     }
 
-    fn note_place(&self) {
+    fn note_place(&mut self) {
+        self.reach = self.reach.max(self.place.offset);
         self.state.at_offset(self.place.offset);
         self.journal.set_cursor(&self.name, Cursor { journal_id: self.journal.id(), offset: self.place.offset });
     }
 
-    /// Tells a sink without state what is open after this offset (delivery rule 11).
+    /// Tells a sink without state, or with a stale one, what is open after this offset (delivery rule 11). That nothing is
+    /// open is told as well: what such a sink has open ended unseen.
     async fn announce(&mut self, offset: u64) -> Result<(), Halt> {
         let records = self.ask_journal("read what is open", move |journal| journal.open_state(offset)).await?;
-        if let Some(batch) = Batch::new(self.journal.id(), records, Arc::clone(&self.route)) {
-            self.deliver(batch, &mut Settled::default()).await?;
-        }
+        let batch = Batch::announcement(self.journal.id(), records, Arc::clone(&self.route));
+        self.deliver(batch, &mut Settled::default()).await?;
         self.state.announced();
         Ok(())
     }

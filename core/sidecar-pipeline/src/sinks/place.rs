@@ -41,7 +41,11 @@ impl Place {
 #[derive(Debug)]
 pub(crate) struct Known {
     pub(crate) journal_id: sidecar_core::JournalId,
+    /// Where a sink begins that wants only what comes from now on.
     pub(crate) head: Head,
+    /// The offset that no cursor can rightly lie beyond. Not the head of the moment: what came since the journal was
+    /// opened would make the cursor of a younger copy look valid, and be skipped.
+    pub(crate) reach: u64,
     pub(crate) tail: Tail,
 }
 
@@ -49,8 +53,16 @@ pub(crate) struct Known {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) place: Place,
-    /// The cursor did not lead to it, or the records after the cursor are gone: state of what is open may be stale.
-    pub(crate) lost_track: bool,
+    pub(crate) track: Track,
+}
+
+/// Whether what a sink knows belongs to the place that was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Track {
+    Kept,
+    /// Its cursor says nothing about this journal: the sink may know less than what is before the place, or more than what
+    /// comes after it.
+    Lost,
 }
 
 impl Known {
@@ -63,13 +75,13 @@ impl Known {
         cumulative_at: impl FnOnce(u64) -> Result<u64, JournalError>,
     ) -> Result<Found, JournalError> {
         let found = match (cursor, start) {
-            (Some(cursor), _) if cursor.journal_id == self.journal_id && cursor.offset <= self.head.offset => {
+            (Some(cursor), _) if cursor.journal_id == self.journal_id && cursor.offset <= self.reach => {
                 let place = Place { offset: cursor.offset, cumulative: cumulative_at(cursor.offset)? };
-                Found { place, lost_track: cursor.offset + 1 < self.tail.first_offset }
+                Found { place, track: Track::Kept }
             }
-            (Some(_), _) => Found { place: Place::oldest(self.tail), lost_track: true },
-            (None, StartAt::Earliest) => Found { place: Place::oldest(self.tail), lost_track: false },
-            (None, StartAt::Latest) => Found { place: Place::newest(self.head), lost_track: false },
+            (Some(_), _) => Found { place: Place::oldest(self.tail), track: Track::Lost },
+            (None, StartAt::Earliest) => Found { place: Place::oldest(self.tail), track: Track::Kept },
+            (None, StartAt::Latest) => Found { place: Place::newest(self.head), track: Track::Kept },
         };
         Ok(found)
     }
@@ -85,23 +97,25 @@ mod tests {
     fn cursors_are_followed_only_in_their_own_journal() {
         let known = Known {
             journal_id: JournalId(7),
-            head: Head { offset: 50, cumulative_events: 500 },
+            head: Head { offset: 40, cumulative_events: 400 },
+            reach: 50,
             tail: Tail { first_offset: 11, cumulative_before: 100 },
         };
         let oldest = Place { offset: 10, cumulative: 100 };
-        let newest = Place { offset: 50, cumulative: 500 };
+        let newest = Place { offset: 40, cumulative: 400 };
         let cursor = |journal, offset| Some(Cursor { journal_id: JournalId(journal), offset });
-        for (cursor, start, place, lost_track) in [
-            (cursor(7, 20), StartAt::Latest, Place { offset: 20, cumulative: 200 }, false),
-            (cursor(7, 10), StartAt::Latest, oldest, false),
-            (cursor(7, 5), StartAt::Latest, Place { offset: 5, cumulative: 50 }, true),
-            (cursor(8, 20), StartAt::Latest, oldest, true),
-            (cursor(7, 51), StartAt::Latest, oldest, true),
-            (None, StartAt::Earliest, oldest, false),
-            (None, StartAt::Latest, newest, false),
+        for (cursor, start, place, track) in [
+            (cursor(7, 20), StartAt::Latest, Place { offset: 20, cumulative: 200 }, Track::Kept),
+            (cursor(7, 10), StartAt::Latest, oldest, Track::Kept),
+            (cursor(7, 5), StartAt::Latest, Place { offset: 5, cumulative: 50 }, Track::Kept),
+            (cursor(7, 50), StartAt::Latest, Place { offset: 50, cumulative: 500 }, Track::Kept),
+            (cursor(8, 20), StartAt::Latest, oldest, Track::Lost),
+            (cursor(7, 51), StartAt::Latest, oldest, Track::Lost),
+            (None, StartAt::Earliest, oldest, Track::Kept),
+            (None, StartAt::Latest, newest, Track::Kept),
         ] {
             let found = known.find(cursor, start, |offset| Ok(offset * 10)).unwrap();
-            assert_eq!(found, Found { place, lost_track }, "{cursor:?} {start:?}");
+            assert_eq!(found, Found { place, track }, "{cursor:?} {start:?}");
         }
     }
 }

@@ -14,10 +14,10 @@ use crate::fake_sink::{Act, FakeSink};
 use crate::sidecar::{Sidecar, eventually, journal_config, listener, open_journal, spec};
 
 /// SessionStarted and the announced gap are not there: a session from number 1 gives one derived event.
-const DERIVED: u64 = 1;
+pub(crate) const DERIVED: u64 = 1;
 
 /// Publishes `count` shares, one run, and waits until they are durable.
-async fn publish(sidecar: &Sidecar, count: u64) -> Client {
+pub(crate) async fn publish(sidecar: &Sidecar, count: u64) -> Client {
     let (mut client, _) = Client::opened(sidecar.address(), "pool", 1).await;
     client.send(&shares(1, count)).await;
     client.acknowledged(count).await;
@@ -269,6 +269,52 @@ async fn a_cursor_of_another_journal_or_beyond_the_head_starts_at_the_oldest() {
         let _sidecar = Sidecar::again(folder, [spec("history", &sink)]).await;
         eventually("all comes", || sink.sequences().len() == 20).await;
     }
+}
+
+#[tokio::test]
+async fn a_cursor_beyond_the_head_stays_invalid_when_the_head_comes_to_pass_it() {
+    let (folder, journal_id) = twenty_shares().await;
+    let journal = open_journal(journal_config(&folder));
+    let head = *journal.watch_head().borrow();
+    let sink = FakeSink::default();
+    sink.own_cursor(Cursor { journal_id, offset: head.offset + 1 });
+    sink.with(|memory| memory.starts.extend(vec![Act::Transient; 100_000]));
+    let sidecar = Sidecar::over(folder, journal, listener(), [spec("history", &sink)]).await;
+    let (mut client, _) = Client::opened(sidecar.address(), "pool", 1).await;
+    for number in 21..=23 {
+        client.send(&share(number)).await;
+        client.acknowledged(number).await;
+    }
+    sink.with(|memory| memory.starts.clear());
+    eventually("all comes, none is skipped", || sink.sequences() == (1..=23).collect::<Vec<u64>>()).await;
+    // Told at the oldest record, what is open would end what the sink rightly knows of later ones.
+    eventually("it is told what is open", || sink.with(|memory| !memory.announced_after.is_empty())).await;
+    assert_eq!(sink.with(|memory| memory.announced_after.clone()), [23 + DERIVED as usize]);
+}
+
+#[tokio::test]
+async fn a_cursor_is_valid_up_to_what_the_sink_was_offered() {
+    let sink = FakeSink::default();
+    let sidecar = Sidecar::with(listener(), [spec("history", &sink)]).await;
+    let mut client = publish(&sidecar, 10).await;
+    eventually("delivered", || sink.sequences().len() == 10).await;
+    let head = *sidecar.journal.watch_head().borrow();
+    // It fails; when it is started again its own store has come further than the journal had when the driver was made.
+    sink.own_cursor(Cursor { journal_id: sidecar.journal.id(), offset: head.offset });
+    sink.with(|memory| memory.script.push_back(Act::Fatal));
+    client.send(&share(11)).await;
+    eventually("the new one comes", || sink.sequences().contains(&11)).await;
+    assert_eq!(sink.sequences(), (1..=11).collect::<Vec<u64>>(), "nothing comes again");
+}
+
+#[tokio::test]
+async fn a_sink_that_lost_track_is_told_that_nothing_is_open() {
+    let sink = FakeSink::default();
+    sink.own_cursor(Cursor { journal_id: JournalId(1), offset: 9 });
+    let sidecar = Sidecar::with(listener(), [spec("history", &sink)]).await;
+    eventually("it is told", || sink.with(|memory| memory.announced_after == [0])).await;
+    assert!(sink.with(|memory| memory.announced.is_empty()));
+    eventually("it is counted", || sidecar.snapshot().sinks["history"].announcements == 1).await;
 }
 
 #[tokio::test]

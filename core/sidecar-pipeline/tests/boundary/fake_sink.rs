@@ -33,6 +33,8 @@ pub(crate) struct Memory {
     pub(crate) attempts: u32,
     /// Events delivered, in order.
     pub(crate) delivered: Vec<(StableId, EventKind)>,
+    /// How many events had been delivered at each announcement.
+    pub(crate) announced_after: Vec<usize>,
     /// Kinds in announcements, in order.
     pub(crate) announced: Vec<EventKind>,
     /// Whether an announcement came before any event.
@@ -74,6 +76,9 @@ impl FakeSink {
 
     fn keep(&self, batch: &Batch, leave_out: &[u64], up_to: Option<u64>) {
         self.with(|memory| {
+            if batch.cursor().is_none() {
+                memory.announced_after.push(memory.delivered.len());
+            }
             memory.largest_batch = memory.largest_batch.max(batch.events());
             for (index, envelope) in batch.envelopes().enumerate() {
                 let index = index as u64;

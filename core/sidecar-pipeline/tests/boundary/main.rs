@@ -7,6 +7,7 @@ mod delivery;
 mod fake_sink;
 mod handshake;
 mod hostile;
+mod overlap;
 mod sessions;
 mod sidecar;
 mod stopping;
