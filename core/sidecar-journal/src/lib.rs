@@ -32,7 +32,7 @@ pub use config::{JournalConfig, JournalSettings, WhenFull};
 pub use dead_letter::DeadLetter;
 pub use error::{AppendError, JournalError, OpenError};
 pub use journal::Journal;
-pub use local::{LocalRun, LocalState};
+pub use local::{LocalRun, LocalState, MAX_LOCAL_RUN_BYTES};
 pub use reader::{JournalReader, Tail};
 pub use registry::{EXPIRY_GRACE, MAX_OPEN_SESSIONS, SESSION_EXPIRES_AFTER};
 pub use report::{Head, JournalHealth, JournalStats, OpenReport, Salvage, SessionInfo};

@@ -387,8 +387,8 @@ impl Registry {
         if row.ended.is_some() {
             self.revive(id, now, group);
         }
-        if local.count > 0 {
-            self.take_frames(id, local.count, local.frames, contents.has_state, contents.last_event_at, now, group);
+        for part in contents.parts {
+            self.take_frames(id, part.count, part.frames, part.has_state, part.last_event_at, now, group);
         }
         self.touch(id);
         self.locals.insert(Arc::clone(&local.name), id);

@@ -7,9 +7,9 @@ use sidecar_journal::{
     AppendError, JournalError, LocalRun, MAX_OPEN_SESSIONS, MalformedFrame, OpenError, SESSION_EXPIRES_AFTER,
 };
 use stats_sv2::event::{
-    ENDED_CLEAN, ENDED_EXPIRED, ENDED_REPLACED, GAP_MISSING, GAP_UNSEEN, Gap, Malformed, SessionEnded,
+    ChannelOpened, ENDED_CLEAN, ENDED_EXPIRED, ENDED_REPLACED, GAP_MISSING, GAP_UNSEEN, Gap, Malformed, SessionEnded,
 };
-use stats_sv2::{Event, EventKind, Role, UnixMillis};
+use stats_sv2::{CompactTarget, Event, EventKind, Role, UnixMillis};
 
 use crate::harness::{
     Bench, NOW, Publisher, derived, hello, kinds, numbers, read_all, run, shares, text, until, within,
@@ -360,24 +360,55 @@ async fn runs_that_are_not_what_they_say_are_refused() {
     }
 }
 
+fn local(session_id: u64, events: &[Event<'_>], state: &str) -> LocalRun {
+    let mut frames = Vec::new();
+    events.iter().for_each(|event| event.encode(&mut frames));
+    LocalRun {
+        name: "sri".into(),
+        publisher: "pool".into(),
+        role: Role::Bridge,
+        session_id,
+        vendor: "bridge".to_owned(),
+        frames: frames.into(),
+        count: events.len() as u32,
+        state: state.as_bytes().to_vec(),
+    }
+}
+
+/// Delivery rule 31 at a pool with 5,000 channels: one poll finds more than one run holds.
+#[tokio::test]
+async fn a_large_local_run_is_one_transaction_and_several_records() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    let channel = |number: u32| {
+        Event::ChannelOpened(ChannelOpened {
+            downstream_id: 7.into(),
+            channel_id: number.into(),
+            timestamp: UnixMillis(NOW),
+            kind: 0,
+            user_identity: text(&format!("miner.{number:0>60}")),
+            nominal_hashrate: 5,
+            target: CompactTarget(0x1d00_ffff),
+        })
+    };
+    let events: Vec<Event<'_>> = (1..=5_000).map(channel).chain(shares(1, 5_000)).collect();
+    let poll = local(5, &events, "poll");
+    assert!(poll.frames.len() > 2 * sidecar_journal::MAX_RUN_BYTES, "{}", poll.frames.len());
+    let commits = journal.stats().commits;
+    assert_eq!(journal.append_local(poll).await.unwrap(), 10_000);
+    assert_eq!(journal.stats().commits, commits + 1);
+    let records = read_all(&journal);
+    assert!(records.iter().all(|record| record.frames.len() <= sidecar_journal::MAX_RUN_BYTES));
+    assert_eq!(numbers(&records, 5), (1..=10_000).collect::<Vec<_>>());
+    assert_eq!(journal.local_state("sri").unwrap().unwrap().state, b"poll");
+    let too_large = LocalRun { frames: vec![0; sidecar_journal::MAX_LOCAL_RUN_BYTES + 1].into(), ..local(5, &[], "") };
+    assert!(matches!(journal.append_local(too_large).await, Err(JournalError::Refused { .. })));
+}
+
 #[tokio::test]
 async fn local_runs_are_committed_with_the_state_they_were_made_from() {
     let bench = Bench::new();
     let journal = bench.open();
-    let local = |session_id, events: &[Event<'_>], state: &str| {
-        let mut frames = Vec::new();
-        events.iter().for_each(|event| event.encode(&mut frames));
-        LocalRun {
-            name: "sri".into(),
-            publisher: "pool".into(),
-            role: Role::Bridge,
-            session_id,
-            vendor: "bridge".to_owned(),
-            frames: frames.into(),
-            count: events.len() as u32,
-            state: state.as_bytes().to_vec(),
-        }
-    };
     assert_eq!(journal.local_state("sri").unwrap(), None);
     assert_eq!(journal.append_local(local(5, &shares(1, 3), "one")).await.unwrap(), 3);
     assert_eq!(journal.append_local(local(5, &shares(4, 2), "two")).await.unwrap(), 5);
