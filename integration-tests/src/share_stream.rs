@@ -11,7 +11,6 @@ use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Role, Text, UnixMillis};
 pub const TARGET: CompactTarget = CompactTarget(0x1d00_ffff);
 
 /// A publisher towards this sidecar, to be completed or started.
-#[must_use]
 pub fn publisher(name: &str, sidecar: SocketAddr) -> StatsPublisherBuilder {
     StatsPublisher::builder().address(sidecar.to_string()).role(Role::Pool).publisher(name)
 }

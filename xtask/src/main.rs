@@ -14,6 +14,8 @@ use clap::{Parser, Subcommand};
 
 /// Version of cargo-fuzz that the fuzz targets are run with.
 const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
+/// The crates with fuzz targets beside their decoders.
+const FUZZED: [&str; 2] = ["protocols/stats-sv2", "protocols/mint-quote-sv2"];
 /// Version of cargo-deny that checks licences, duplicates and sources.
 const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 
@@ -102,17 +104,18 @@ fn bench(options: &[String]) -> Result<()> {
 
 fn fuzz(seconds: u32) -> Result<()> {
     prerequisites::cargo_tool(CARGO_FUZZ)?;
-    let folder = Path::new("protocols/stats-sv2");
-    let listed = fuzz_command(folder).arg("list").output().context("cannot list the fuzz targets")?;
-    if !listed.status.success() {
-        bail!("cargo fuzz list failed: {}", String::from_utf8_lossy(&listed.stderr));
-    }
-    for target in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
-        step(&format!("fuzz target {target}, {seconds} s"), || {
-            let mut command = fuzz_command(folder);
-            command.args(["run", target, "--", &format!("-max_total_time={seconds}")]);
-            run(command)
-        })?;
+    for folder in FUZZED.map(Path::new) {
+        let listed = fuzz_command(folder).arg("list").output().context("cannot list the fuzz targets")?;
+        if !listed.status.success() {
+            bail!("cargo fuzz list failed: {}", String::from_utf8_lossy(&listed.stderr));
+        }
+        for target in String::from_utf8_lossy(&listed.stdout).split_whitespace() {
+            step(&format!("{}: fuzz target {target}, {seconds} s", folder.display()), || {
+                let mut command = fuzz_command(folder);
+                command.args(["run", target, "--", &format!("-max_total_time={seconds}")]);
+                run(command)
+            })?;
+        }
     }
     Ok(())
 }
