@@ -1,5 +1,6 @@
 //! The handle through which everything else uses the journal, and how a journal is opened.
 
+use std::collections::HashSet;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -88,7 +89,7 @@ impl Journal {
             fs::create_dir_all(folder).map_err(JournalError::file("make the folder", folder))?;
         }
         let lock = lock_file(&config.path)?;
-        let Found { mut store, sessions, locals, created, salvage } = find(&config, now)?;
+        let Found { mut store, sessions, locals, unanswered, created, salvage } = find(&config, now)?;
         let renamed = store
             .cursors
             .values()
@@ -104,7 +105,7 @@ impl Journal {
         if let Err(error) = ballast.make() {
             tracing::warn!(%error, "there is no room for the journal's ballast");
         }
-        let registry = Registry::new(sessions, locals, salvage.is_some(), now);
+        let registry = Registry::new(sessions, locals, |id| salvage.is_some() || unanswered.contains(&id), now);
         let report = OpenReport {
             journal_id: store.journal_id,
             created,
@@ -368,6 +369,8 @@ struct Found {
     store: Store,
     sessions: Vec<crate::group::SessionRow>,
     locals: std::collections::HashMap<Arc<str>, i64>,
+    /// Sessions whose announcement was asked for and has not come.
+    unanswered: HashSet<i64>,
     created: bool,
     salvage: Option<Salvage>,
 }
@@ -398,9 +401,11 @@ fn load(config: &JournalConfig, now: UnixMillis, salvage: Option<Salvage>) -> Re
     }
     let sessions = schema::read_sessions(&connection).map_err(failed("read the journal's sessions"))?;
     let locals = schema::read_local_sessions(&connection).map_err(failed("read the bridges' states"))?;
+    let unanswered =
+        open_state::unanswered_gaps(&connection, &sessions).map_err(failed("read the sessions' last records"))?;
     let store = Store::new(connection, config).map_err(failed("read the journal's places"))?;
     store.touch_ends().map_err(failed("read the ends of the journal"))?;
-    Ok(Found { store, sessions, locals, created: created && salvage.is_none(), salvage })
+    Ok(Found { store, sessions, locals, unanswered, created: created && salvage.is_none(), salvage })
 }
 
 /// A new file is durable when its folder says that it is there.

@@ -1,17 +1,19 @@
 //! What is open at a place of the journal (delivery rule 11). The part that lies before the tail is carried along in a
 //! table, session by session, as the frames that bring it about; the rest is replayed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension};
 use sidecar_core::{Record, RecordKind};
 use stats_sv2::event::AnnounceBegin;
 use stats_sv2::open_objects::OpenObjects;
 use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{Event, EventKind, FrameView, Frames, Message, UnixMillis};
 
+use crate::group::SessionRow;
+use crate::reader::is_damage;
 use crate::row::{COLUMNS, RawRow, SessionName, SessionNames};
 use crate::schema::first_offset;
 use crate::session::MAX_RUN_BYTES;
@@ -142,7 +144,6 @@ impl SessionState {
 
 /// What stands in the table for one session.
 pub(crate) fn load(connection: &Connection, session: i64) -> rusqlite::Result<SessionState> {
-    use rusqlite::OptionalExtension;
     let mut query = connection.prepare_cached("SELECT frames FROM open_state WHERE session = ?1")?;
     let state =
         query.query_row([session], |row| Ok(SessionState::from_frames(row.get_ref(0)?.as_blob()?))).optional()?;
@@ -158,6 +159,29 @@ pub(crate) fn store(connection: &Connection, session: i64, state: &SessionState)
         connection.prepare_cached("DELETE FROM open_state WHERE session = ?1")?.execute([session])?;
     }
     Ok(())
+}
+
+/// Sessions of which a gap was the last that was written: the announcement that it made necessary has not come. The same
+/// is said of those whose last record cannot be looked at any more, which costs one announcement.
+pub(crate) fn unanswered_gaps(connection: &Connection, sessions: &[SessionRow]) -> rusqlite::Result<HashSet<i64>> {
+    let mut query = connection.prepare_cached("SELECT kind, frames FROM batches WHERE offset = ?1")?;
+    let mut unanswered = HashSet::new();
+    for session in sessions.iter().filter(|session| session.ended.is_none()) {
+        let gap = |row: &rusqlite::Row<'_>| {
+            let (derived, frames): (bool, _) = (row.get(0)?, row.get_ref(1)?.as_blob()?);
+            let is_gap = |frame: FrameView<'_>| EventKind::from_type(frame.msg_type) == EventKind::Gap;
+            Ok(derived && Frames::new(frames).any(is_gap))
+        };
+        let complete = match query.query_row([session.last_offset as i64], gap).optional() {
+            Ok(found) => found == Some(false),
+            Err(error) if is_damage(&error) => false,
+            Err(error) => return Err(error),
+        };
+        if !complete {
+            unanswered.insert(session.id);
+        }
+    }
+    Ok(unanswered)
 }
 
 /// Announcements of what is open after the record at `at_offset`, or at the tail if that lies later.

@@ -42,7 +42,8 @@ struct Session {
     waiting_bytes: usize,
     last_entry: Option<usize>,
     dirty: bool,
-    /// Not all that it opened is in this journal: ask for an announcement.
+    /// Not all that it opened is in this journal: ask for an announcement, at each open until a run comes. A publisher
+    /// sends nothing before it has read the answer that asks.
     incomplete: bool,
 }
 
@@ -88,7 +89,7 @@ impl Registry {
     pub(crate) fn new(
         rows: Vec<SessionRow>,
         locals: HashMap<Arc<str>, i64>,
-        incomplete: bool,
+        incomplete: impl Fn(i64) -> bool,
         now: UnixMillis,
     ) -> Self {
         let mut registry = Self {
@@ -107,6 +108,7 @@ impl Registry {
             if row.ended.is_none() && !row.finishing {
                 registry.current.insert(Arc::clone(&row.publisher), row.id);
             }
+            let incomplete = incomplete(row.id);
             registry.insert(row, incomplete);
         }
         registry
@@ -168,9 +170,8 @@ impl Registry {
         session.connected = true;
         session.row.heard_at = now;
         session.row.finishing = open.finishing;
-        let mut announce = session.incomplete || session.row.ended.is_some();
         if before > session.row.sequence {
-            announce = true;
+            session.incomplete = true;
             let gap = Gap {
                 session_id: open.session_id,
                 first_sequence: session.row.sequence + 1,
@@ -191,6 +192,7 @@ impl Registry {
         }
         self.touch(id);
         let session = self.sessions.get_mut(&id).expect("the id was just found or made");
+        let announce = session.incomplete || session.row.ended.is_some();
         Ok(Opened {
             id,
             generation: session.generation,
@@ -288,6 +290,7 @@ impl Registry {
             run.first_sequence = expected;
             run.malformed.retain(|frame| frame.sequence >= expected);
         }
+        session.incomplete = false;
         let revived = session.row.ended.is_some() && !session.row.finishing;
         if revived {
             self.revive(id, now, group);

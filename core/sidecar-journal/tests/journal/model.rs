@@ -80,6 +80,8 @@ struct ModelSession {
     ended: Option<u8>,
     finishing: bool,
     generation: u64,
+    /// A gap was recorded, and no run has come since.
+    unanswered: bool,
 }
 
 #[derive(Default)]
@@ -131,14 +133,13 @@ impl Model {
         }
         session.generation += 1;
         session.finishing = finishing;
-        let mut announce = session.ended.is_some();
         if first - 1 > session.last {
             session.last = first - 1;
             session.derived += 1;
             self.events += 1;
-            announce = true;
+            session.unanswered = true;
         }
-        (session.last, announce && !finishing)
+        (session.last, (session.unanswered || session.ended.is_some()) && !finishing)
     }
 
     fn append(&mut self, key: (u64, u64), generation: u64, first: u64, count: u64) -> Result<(), AppendError> {
@@ -157,6 +158,7 @@ impl Model {
         self.events += last - session.last;
         let new: Vec<u64> = (session.last + 1..=last).collect();
         session.stored.extend(new);
+        session.unanswered = false;
         session.last = last;
         if revived {
             session.ended = None;
@@ -245,6 +247,7 @@ impl Machine {
                 within(self.journal.close(Duration::from_secs(10))).await.unwrap();
                 self.model.writers.clear();
                 self.journal = self.bench.open();
+                self.note_left();
             }
             Action::Crash => self.crash().await,
         }
@@ -289,6 +292,15 @@ impl Machine {
         self.model.writers.clear();
         let crashed = std::mem::replace(&mut self.journal, journal);
         self.graves.push((std::mem::replace(&mut self.bench, bench).folder, crashed));
+        self.note_left();
+    }
+
+    /// Of a session whose records have all left a journal just opened cannot say whether the last was a gap.
+    fn note_left(&mut self) {
+        let records = read_all(&self.journal);
+        for (key, session) in &mut self.model.sessions {
+            session.unanswered |= !records.iter().any(|record| record.session_id == id(*key));
+        }
     }
 
     fn check(&self) {

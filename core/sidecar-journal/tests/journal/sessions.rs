@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use sidecar_journal::{
-    AppendError, JournalError, LocalRun, MAX_OPEN_SESSIONS, MalformedFrame, OpenError, SESSION_EXPIRES_AFTER,
+    AppendError, Journal, JournalError, LocalRun, MAX_OPEN_SESSIONS, MalformedFrame, OpenError, SESSION_EXPIRES_AFTER,
 };
 use stats_sv2::event::{
     ChannelOpened, ENDED_CLEAN, ENDED_EXPIRED, ENDED_REPLACED, GAP_MISSING, GAP_UNSEEN, Gap, Malformed, SessionEnded,
@@ -107,7 +107,31 @@ async fn gaps_are_recorded_and_only_missing_numbers_are_loss() {
     journal.close(Duration::from_secs(10)).await.unwrap();
     let journal = bench.open();
     let third = Publisher::open(&journal, hello("pool", 1, 111)).await;
-    assert_eq!((third.opened.committed_sequence, third.opened.announce), (110, false));
+    assert_eq!((third.opened.committed_sequence, third.opened.announce), (110, true), "nor was it answered");
+}
+
+/// Without the announcement nothing would ever say what was opened within the gap.
+#[tokio::test]
+async fn an_announcement_is_asked_for_until_the_publisher_has_heard_it() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    let asked = async |journal: &Journal, first| {
+        let pool = Publisher::open(journal, hello("pool", 1, first)).await;
+        (pool.opened.announce, pool)
+    };
+    // The answer is lost on its way, twice, and once more with the sidecar.
+    for _ in 0..2 {
+        assert!(asked(&journal, 101).await.0);
+    }
+    journal.close(Duration::from_secs(10)).await.unwrap();
+    let journal = bench.open();
+    let (announce, pool) = asked(&journal, 101).await;
+    assert!(announce);
+    // Whoever sends has read the answer.
+    pool.append(101, &shares(101, 1)).await;
+    assert!(!asked(&journal, 102).await.0);
+    journal.close(Duration::from_secs(10)).await.unwrap();
+    assert!(!asked(&bench.open(), 102).await.0);
 }
 
 #[tokio::test]
