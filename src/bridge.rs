@@ -21,6 +21,10 @@ impl SupervisedSriBridge {
 }
 
 impl Bridge for SupervisedSriBridge {
+    fn publisher(&self) -> Option<&str> {
+        self.settings.publisher.as_deref()
+    }
+
     fn run(&mut self, context: BridgeContext) -> BoxFuture<'_, Result<(), BoxError>> {
         let bridge = SriBridge::new(&*context.name, self.settings.clone(), Arc::clone(&context.clock));
         Box::pin(async move {

@@ -19,6 +19,12 @@ const STABLE_AFTER: Duration = Duration::from_secs(60);
 
 /// Makes events from something that does not publish them, and appends them with [`Journal::append_local`].
 pub trait Bridge: Send + 'static {
+    /// The publisher name of its events, if that is not its own name. No connection may publish under it: the listener
+    /// refuses the name as `unauthorized`, since it is bound to the bridge.
+    fn publisher(&self) -> Option<&str> {
+        None
+    }
+
     /// Works until the drain is requested, then returns `Ok`. After an error or a panic it is called again with backoff,
     /// so it begins from what it committed last. It says by `context.health` whether it is healthy.
     fn run(&mut self, context: BridgeContext) -> BoxFuture<'_, Result<(), BoxError>>;

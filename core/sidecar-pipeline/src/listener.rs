@@ -9,6 +9,7 @@ mod scan;
 mod session;
 mod transport;
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     clock: Arc<dyn Clock>,
     limits: ListenerLimits,
     auth: Auth,
+    /// Publisher names of the bridges: no connection gets them.
+    of_bridges: HashSet<String>,
     responder: Option<Responder>,
     names: Arc<Names>,
     sessions: Arc<Semaphore>,
@@ -80,7 +83,12 @@ pub(crate) struct RunningListener {
 
 impl BoundListener {
     /// Takes the address.
-    pub(crate) fn bind(config: ListenerConfig, journal: Journal, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+    pub(crate) fn bind(
+        config: ListenerConfig,
+        of_bridges: HashSet<String>,
+        journal: Journal,
+        clock: Arc<dyn Clock>,
+    ) -> std::io::Result<Self> {
         let socket = match config.listen {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -104,6 +112,7 @@ impl BoundListener {
             cut: CancellationToken::new(),
             responder: config.noise.map(|noise| Responder::new(noise.authority)),
             auth: config.auth,
+            of_bridges,
             limits: config.limits,
             journal,
             clock,

@@ -1,6 +1,7 @@
 //! Puts the parts together: sinks first, then bridges, then the listener; and stops them the other way round, under one
 //! deadline.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -99,7 +100,8 @@ impl PipelineBuilder {
         self
     }
 
-    /// Takes events from a source inside the process.
+    /// Takes events from a source inside the process. The listener refuses the name that it publishes under, see
+    /// [`Bridge::publisher`].
     #[must_use]
     pub fn bridge(mut self, name: impl Into<Arc<str>>, bridge: Box<dyn Bridge>) -> Self {
         self.bridges.push((name.into(), BoxedBridge(bridge)));
@@ -157,7 +159,8 @@ impl Pipeline {
         if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(StartError::DuplicateSink { name: twice[0].to_string() });
         }
-        let bound = listener.map(|config| bind(config, &journal, &clock)).transpose()?;
+        let of_bridges = bridges.iter().map(|(name, bridge)| bridge.0.publisher().unwrap_or(name).into()).collect();
+        let bound = listener.map(|config| bind(config, of_bridges, &journal, &clock)).transpose()?;
 
         let drains = Drains::default();
         let (drivers, verdicts) = start_drivers(sinks, &journal, &clock, &drains);
@@ -192,7 +195,12 @@ impl Pipeline {
     }
 }
 
-fn bind(config: ListenerConfig, journal: &Journal, clock: &Arc<dyn Clock>) -> Result<BoundListener, StartError> {
+fn bind(
+    config: ListenerConfig,
+    of_bridges: HashSet<String>,
+    journal: &Journal,
+    clock: &Arc<dyn Clock>,
+) -> Result<BoundListener, StartError> {
     let needed = (config.limits.sessions + config.limits.handshakes) as u64 + OTHER_OPEN_FILES;
     if let Some(limit) = raise_open_files(needed)
         && limit < needed
@@ -200,7 +208,7 @@ fn bind(config: ListenerConfig, journal: &Journal, clock: &Arc<dyn Clock>) -> Re
         tracing::warn!(limit, needed, "the limit of open files may refuse connections; raise it (ulimit -n)");
     }
     let address = config.listen;
-    let bound = BoundListener::bind(config, journal.clone(), Arc::clone(clock))
+    let bound = BoundListener::bind(config, of_bridges, journal.clone(), Arc::clone(clock))
         .map_err(|source| StartError::Bind { address, source })?;
     tracing::info!(address = %bound.address(), "listening for publishers");
     Ok(bound)

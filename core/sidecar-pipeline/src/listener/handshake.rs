@@ -67,6 +67,8 @@ pub(crate) enum RefusalCause {
     Version { min: u16, max: u16 },
     #[error("the token is not valid for publisher {0:?}")]
     Token(String),
+    #[error("a bridge publishes as {0:?}; give the publisher another name")]
+    OfBridge(String),
     #[error("another session of publisher {0:?} is alive")]
     InUse(String),
     #[error("{0} sessions are open")]
@@ -88,7 +90,8 @@ impl RefusalCause {
             Self::Noise(_) => ConnectionEnd::NoiseRefused,
             Self::Header(_) | Self::NotOpen(_) | Self::Payload(_) | Self::Field(_) => ConnectionEnd::MalformedOpen,
             Self::Version { .. } => ConnectionEnd::UnsupportedVersion,
-            Self::Token(_) => ConnectionEnd::Unauthorized,
+            // Not `publisher-in-use`: that asks the publisher to come back soon, and this lasts until somebody changes a name.
+            Self::Token(_) | Self::OfBridge(_) => ConnectionEnd::Unauthorized,
             Self::InUse(_) => ConnectionEnd::PublisherInUse,
             Self::Sessions(_) | Self::Journal(OpenError::TooManySessions { .. }) => ConnectionEnd::TooManySessions,
             Self::Journal(OpenError::BadSequence { .. }) => ConnectionEnd::MalformedOpen,
@@ -230,6 +233,10 @@ fn check(shared: &Shared, payload: &[u8]) -> Result<OpenSession, RefusalCause> {
     }
     if !shared.auth.allows(open.token.as_str(), publisher) {
         return Err(RefusalCause::Token(publisher.to_owned()));
+    }
+    // Its session would end the bridge's, and the bridge's next run this one.
+    if shared.of_bridges.contains(publisher) {
+        return Err(RefusalCause::OfBridge(publisher.to_owned()));
     }
     Ok(OpenSession {
         publisher: publisher.into(),

@@ -9,7 +9,7 @@ use sidecar_journal::LocalRun;
 use sidecar_pipeline::{Bridge, BridgeContext, PipelineBuilder};
 use stats_sv2::Role;
 
-use crate::client::{Client, Said, share, shares};
+use crate::client::{Client, Said, open_message, share, shares};
 use crate::fake_sink::{Act, FakeSink};
 use crate::sidecar::{Sidecar, eventually, journal_config, listener, open_journal, spec};
 
@@ -89,6 +89,10 @@ async fn two_listeners_cannot_share_an_address_and_two_sinks_no_name() {
 struct MovedBridge(Arc<AtomicU32>);
 
 impl Bridge for MovedBridge {
+    fn publisher(&self) -> Option<&str> {
+        Some("bridged")
+    }
+
     fn run(&mut self, context: BridgeContext) -> BoxFuture<'_, Result<(), BoxError>> {
         let round = self.0.fetch_add(1, Ordering::SeqCst);
         Box::pin(async move {
@@ -134,6 +138,41 @@ async fn a_bridge_is_started_again_until_it_works_and_stops_when_asked() {
     let report = running.shutdown(Duration::from_secs(5)).await;
     assert!(report.is_complete(), "{report:?}");
     assert_eq!(rounds.load(Ordering::SeqCst), 3);
+}
+
+/// Has nothing to tell.
+struct IdleBridge;
+
+impl Bridge for IdleBridge {
+    fn run(&mut self, context: BridgeContext) -> BoxFuture<'_, Result<(), BoxError>> {
+        Box::pin(async move {
+            context.drain.requested().await;
+            Ok(())
+        })
+    }
+}
+
+#[tokio::test]
+async fn names_of_bridges_are_refused_to_connections() {
+    let folder = tempfile::TempDir::new().unwrap();
+    let journal = open_journal(journal_config(&folder));
+    let running = PipelineBuilder::new(journal, Arc::new(SystemClock))
+        .listener(listener())
+        .bridge("sri", Box::new(MovedBridge(Arc::new(AtomicU32::new(2)))))
+        .bridge("idle", Box::new(IdleBridge))
+        .build()
+        .start()
+        .await
+        .unwrap();
+    let address = running.address().unwrap();
+    for taken in ["bridged", "idle"] {
+        let mut client = Client::connect(address).await;
+        assert_eq!(client.open(&open_message(taken, 9)).await, Said::Error("unauthorized".to_owned()));
+    }
+    // A bridge with a publisher name of its own does not take its key as well.
+    let (_client, committed) = Client::opened(address, "sri", 9).await;
+    assert_eq!(committed, 0);
+    assert!(running.shutdown(Duration::from_secs(5)).await.is_complete());
 }
 
 #[tokio::test]
