@@ -101,6 +101,9 @@ impl Journal {
                 "a sink is ahead of the journal, which is an older copy: all sinks start at its oldest record"
             );
         }
+        if salvage.is_some() {
+            store.forget_salvage().map_err(JournalError::sqlite("note that the damage was told"))?;
+        }
         let ballast = Ballast::new(&config.path, config.ballast_bytes);
         if let Err(error) = ballast.make() {
             tracing::warn!(%error, "there is no room for the journal's ballast");
@@ -377,28 +380,30 @@ struct Found {
 
 /// Opens the file, or what can be made of it.
 fn find(config: &JournalConfig, now: UnixMillis) -> Result<Found, JournalError> {
+    // An earlier start may have been killed within it.
+    salvage::put_in_place(&config.path)?;
     let reason = match salvage::marked(&config.path) {
         Some(mark) if config.path.exists() => mark,
-        _ => match load(config, now, None) {
+        _ => match load(config, now) {
             Err(JournalError::Sqlite { source, .. }) if is_damage(&source) => source.to_string(),
             outcome => return outcome,
         },
     };
-    let (connection, salvage) = salvage::salvage(config, reason, now)?;
-    drop(connection);
-    load(config, now, Some(salvage))
+    salvage::salvage(config, &reason, now)?;
+    load(config, now)
 }
 
 /// Reads what does not grow with the journal, and so touches every table: damage at the ends is found here, damage in
 /// between when it is read.
-fn load(config: &JournalConfig, now: UnixMillis, salvage: Option<Salvage>) -> Result<Found, JournalError> {
+fn load(config: &JournalConfig, now: UnixMillis) -> Result<Found, JournalError> {
     let failed = JournalError::sqlite;
     let path = &config.path;
     let (connection, created) = schema::open_writer(config, now).map_err(failed("open the journal"))?;
     schema::check_identity(&connection, path)?;
     if created {
-        sync_folder(path)?;
+        schema::sync_folder(path)?;
     }
+    let salvage = salvage::read_report(&connection, path).map_err(failed("read what is to be told of the journal"))?;
     let sessions = schema::read_sessions(&connection).map_err(failed("read the journal's sessions"))?;
     let locals = schema::read_local_sessions(&connection).map_err(failed("read the bridges' states"))?;
     let unanswered =
@@ -406,12 +411,6 @@ fn load(config: &JournalConfig, now: UnixMillis, salvage: Option<Salvage>) -> Re
     let store = Store::new(connection, config).map_err(failed("read the journal's places"))?;
     store.touch_ends().map_err(failed("read the ends of the journal"))?;
     Ok(Found { store, sessions, locals, unanswered, created: created && salvage.is_none(), salvage })
-}
-
-/// A new file is durable when its folder says that it is there.
-fn sync_folder(path: &Path) -> Result<(), JournalError> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(JournalError::file("sync the folder", folder))
 }
 
 fn lock_file(path: &Path) -> Result<File, JournalError> {

@@ -1,6 +1,7 @@
 //! The tables of the journal file, and how a connection to it is set up.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -113,6 +114,12 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()
+}
+
+/// A new file is durable when its folder says that it is there.
+pub(crate) fn sync_folder(path: &Path) -> Result<(), JournalError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(JournalError::file("sync the folder", folder))
 }
 
 /// Bytes of the write-ahead log at which it is brought back.

@@ -396,6 +396,11 @@ impl Store {
         Ok(true)
     }
 
+    /// The caller tells now what became of a damaged file.
+    pub(crate) fn forget_salvage(&mut self) -> rusqlite::Result<()> {
+        crate::salvage::forget_report(&self.connection)
+    }
+
     /// A new name: cursors that sinks keep themselves are of another journal from now on.
     pub(crate) fn rename(&mut self) -> rusqlite::Result<()> {
         let id = schema::new_id();
