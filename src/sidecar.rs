@@ -35,6 +35,8 @@ impl Sidecar {
                 .advice("is another sidecar running? give this one another [admin] listen")
         })?;
         let journal = open_journal(config.journal.clone(), &clock).await?;
+        let configured: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
+        forget_removed_sinks(&journal, &configured);
         let mut pipeline = PipelineBuilder::new(journal, Arc::clone(&clock)).listener(config.server);
         for sink in config.sinks {
             pipeline = pipeline.sink(spec(sink, config.journal.durability, &clock)?);
@@ -114,6 +116,17 @@ async fn open_journal(config: JournalConfig, clock: &Arc<dyn Clock>) -> Result<J
     })?;
     tell(&path, &report);
     Ok(journal)
+}
+
+/// A sink that is configured no more would hold what it has not taken in the journal for ever, and with
+/// `when_full = "block"` end all acknowledgements. Put back later, it starts like a new one.
+fn forget_removed_sinks(journal: &Journal, configured: &[&str]) {
+    for sink in journal.sinks() {
+        if !configured.contains(&sink.as_str()) {
+            tracing::info!(sink, "the sink is configured no more; the journal forgets how far it was");
+            journal.forget_sink(&sink);
+        }
+    }
 }
 
 fn tell(path: &Path, report: &OpenReport) {

@@ -241,6 +241,14 @@ impl Journal {
         self.shared().intake.note(|notes| notes.set_cursor(sink, Some(cursor)));
     }
 
+    /// The sinks of which a cursor is kept, in the order of their names.
+    #[must_use]
+    pub fn sinks(&self) -> Vec<String> {
+        let mut sinks: Vec<String> = self.shared().places().cursors.keys().cloned().collect();
+        sinks.sort_unstable();
+        sinks
+    }
+
     /// Forgets a sink that is configured no more, so that nothing waits for it.
     pub fn forget_sink(&self, sink: &str) {
         self.shared().intake.note(|notes| notes.set_cursor(sink, None));

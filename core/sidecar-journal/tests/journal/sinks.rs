@@ -29,8 +29,10 @@ async fn cursors_are_kept_and_forgotten() {
     journal.set_cursor("log", Cursor { journal_id: JournalId(1), offset: 6 });
     journal.set_cursor("gone", at(1));
     journal.forget_sink("gone");
+    until(|| journal.sinks() == ["history"]).await;
     journal.close(Duration::from_secs(10)).await.unwrap();
     let journal = bench.open();
+    assert_eq!(journal.sinks(), ["history"]);
     assert_eq!(journal.cursor("history").unwrap(), Some(at(3)));
     assert_eq!(journal.cursor("gone").unwrap(), None);
     // The last word on it was of another journal, which says nothing here.
