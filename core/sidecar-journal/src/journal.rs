@@ -89,13 +89,16 @@ impl Journal {
             fs::create_dir_all(folder).map_err(JournalError::file("make the folder", folder))?;
         }
         let lock = lock_file(&config.path)?;
-        let Found { mut store, sessions, locals, unanswered, created, salvage } = find(&config, now)?;
+        let Found { mut store, mut sessions, locals, unanswered, created, salvage } = find(&config, now)?;
         let renamed = store
             .cursors
             .values()
             .any(|cursor| cursor.journal_id == store.journal_id && cursor.offset > store.head.offset);
         if renamed {
-            store.rename().map_err(JournalError::sqlite("rename the journal"))?;
+            store.rename(now).map_err(JournalError::sqlite("rename the journal"))?;
+            for session in &mut sessions {
+                session.derived = session.derived.max(now.0);
+            }
             tracing::warn!(
                 path = %config.path.display(),
                 "a sink is ahead of the journal, which is an older copy: all sinks start at its oldest record"

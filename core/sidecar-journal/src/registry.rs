@@ -224,7 +224,8 @@ impl Registry {
             vendor: Text::cut(vendor).as_str().to_owned(),
             first_sequence,
             sequence: 0,
-            derived: 0,
+            // Not from 0: a journal made anew would number its records like those that sinks know from the former.
+            derived: now.0.min(U64_LIMIT / 2),
             started_at: now,
             last_event_at: UnixMillis(0),
             heard_at: now,

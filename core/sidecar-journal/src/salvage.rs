@@ -67,7 +67,9 @@ fn build(config: &JournalConfig, reason: &str, now: UnixMillis) -> Result<(), Jo
     let mut salvage =
         Salvage { reason: reason.to_owned(), set_aside, records: 0, events: 0, events_lost: 0, sessions: 0 };
     match open_damaged(path) {
-        Ok(damaged) => import(&damaged, &connection, &mut salvage).map_err(failed("take over the damaged journal"))?,
+        Ok(damaged) => {
+            import(&damaged, &connection, now, &mut salvage).map_err(failed("take over the damaged journal"))?
+        }
         Err(error) => tracing::error!(%error, "nothing can be read of the damaged journal"),
     }
     let finish = || {
@@ -196,7 +198,7 @@ fn lenient<T>(outcome: rusqlite::Result<T>) -> rusqlite::Result<Option<T>> {
     }
 }
 
-fn import(damaged: &Connection, new: &Connection, salvage: &mut Salvage) -> rusqlite::Result<()> {
+fn import(damaged: &Connection, new: &Connection, now: UnixMillis, salvage: &mut Salvage) -> rusqlite::Result<()> {
     let old = lenient(JournalRow::read(damaged))?;
     let new_id = JournalRow::read(new)?.journal_id;
     let transaction = new.unchecked_transaction()?;
@@ -216,6 +218,7 @@ fn import(damaged: &Connection, new: &Connection, salvage: &mut Salvage) -> rusq
         [head_offset as i64, head_cumulative as i64, tail_cumulative as i64],
     )?;
     import_rest(damaged, new)?;
+    schema::renumber_derived(new, now)?;
     transaction.commit()
 }
 

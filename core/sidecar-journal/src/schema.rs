@@ -317,6 +317,12 @@ pub(crate) fn write_session(connection: &Connection, row: &SessionRow) -> rusqli
     Ok(())
 }
 
+/// Numbers of derived records go on from the present time in milliseconds: those in between may have been given to
+/// records that are not in this file any more, and sinks take equal numbers for equal records.
+pub(crate) fn renumber_derived(connection: &Connection, now: UnixMillis) -> rusqlite::Result<()> {
+    connection.execute("UPDATE sessions SET derived_sequence = max(derived_sequence, ?1)", [now.0 as i64]).map(drop)
+}
+
 /// Which session each bridge's state belongs to.
 pub(crate) fn read_local_sessions(connection: &Connection) -> rusqlite::Result<HashMap<Arc<str>, i64>> {
     let mut query = connection.prepare("SELECT name, session FROM local_states")?;

@@ -402,9 +402,12 @@ impl Store {
     }
 
     /// A new name: cursors that sinks keep themselves are of another journal from now on.
-    pub(crate) fn rename(&mut self) -> rusqlite::Result<()> {
+    pub(crate) fn rename(&mut self, now: UnixMillis) -> rusqlite::Result<()> {
         let id = schema::new_id();
-        self.connection.execute("UPDATE journal SET journal_id = ?1", [id.0 as i64])?;
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute("UPDATE journal SET journal_id = ?1", [id.0 as i64])?;
+        schema::renumber_derived(&transaction, now)?;
+        transaction.commit()?;
         self.journal_id = id;
         Ok(())
     }

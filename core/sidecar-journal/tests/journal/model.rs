@@ -119,7 +119,7 @@ impl Model {
     }
 
     /// What the committed sequence must be, and whether there is anything to announce.
-    fn open(&mut self, key: (u64, u64), first: u64, finishing: bool) -> (u64, bool) {
+    fn open(&mut self, key: (u64, u64), first: u64, finishing: bool, now: UnixMillis) -> (u64, bool) {
         if !finishing {
             self.take_over(key);
         } else if self.current.get(&key.0) == Some(&key.1) {
@@ -128,7 +128,7 @@ impl Model {
         let known = self.sessions.contains_key(&key);
         let session = self.sessions.entry(key).or_default();
         if !known {
-            session.derived += 1;
+            session.derived = now.0 + 1;
             self.events += 1;
         }
         session.generation += 1;
@@ -195,7 +195,7 @@ impl Machine {
                 let first = last.saturating_add_signed(first).max(1);
                 let open = OpenSession { finishing, ..hello(&name(publisher), id(key), first) };
                 let opened = within(self.journal.open_session(open)).await.unwrap();
-                let expected = self.model.open(key, first, finishing);
+                let expected = self.model.open(key, first, finishing, sidecar_core::Clock::now(&*self.bench.clock));
                 assert_eq!((opened.committed_sequence, opened.announce), expected);
                 let generation = self.model.sessions[&key].generation;
                 let writers = self.model.writers.entry(key).or_default();

@@ -65,6 +65,7 @@ async fn a_journal_older_than_its_cursors_gets_a_new_name() {
         )
         .unwrap();
     }
+    bench.pass(Duration::from_secs(60));
     let (journal, report) = bench.open_report();
     assert!(report.renamed);
     assert_ne!(journal.id(), old);
@@ -74,7 +75,21 @@ async fn a_journal_older_than_its_cursors_gets_a_new_name() {
         "so it starts at the oldest"
     );
     journal.close(Duration::from_secs(10)).await.unwrap();
+    // And what it says of its sessions from here on is no record that sinks know.
+    bench.pass(Duration::from_secs(60));
     let (again, report) = bench.open_report();
+    Publisher::open(&again, hello("pool", 2, 1)).await;
+    let derived = |id| {
+        let records = read_all(&again);
+        let of_kind = |record: &&std::sync::Arc<sidecar_core::Record>| record.kind == sidecar_core::RecordKind::Derived;
+        records
+            .iter()
+            .filter(of_kind)
+            .filter(|record| record.session_id == id)
+            .map(|record| record.first_sequence)
+            .max()
+    };
+    assert_eq!(derived(1), Some(NOW + 60_001), "the end of the first session");
     assert!(!report.renamed && again.id() == report.journal_id);
 }
 
