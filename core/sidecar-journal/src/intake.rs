@@ -103,7 +103,7 @@ impl Intake {
             }
             let State { registry, group, .. } = &mut *state;
             let value = change(registry, group)?;
-            group.answers.push(answer);
+            push_answer(&mut group.answers, answer);
             state.urgent = true;
             value
         };
@@ -141,7 +141,7 @@ impl Intake {
             }
             change(&mut state.notes);
             state.notes.since.get_or_insert_with(Instant::now);
-            state.notes.answers.push(answer);
+            push_answer(&mut state.notes.answers, answer);
             state.urgent = true;
         }
         self.wake.notify_one();
@@ -231,5 +231,34 @@ impl Intake {
         state.notes = Notes::default();
         drop(state);
         self.room.close();
+    }
+}
+
+/// Adds an answer. Before the list grows it loses those that nobody waits for any more: while commits fail, callers
+/// give up and ask again.
+fn push_answer(answers: &mut Vec<oneshot::Sender<()>>, answer: oneshot::Sender<()>) {
+    if answers.len() == answers.capacity() {
+        answers.retain(|answer| !answer.is_closed());
+    }
+    answers.push(answer);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_that_gave_up_leave_nothing_behind() {
+        let mut answers = Vec::new();
+        let (waiting, mut answered) = oneshot::channel();
+        push_answer(&mut answers, waiting);
+        for _ in 0..10_000 {
+            push_answer(&mut answers, oneshot::channel().0);
+        }
+        assert!(answers.len() < 16, "{} answers", answers.len());
+        for answer in answers {
+            answer.send(()).ok();
+        }
+        assert_eq!(answered.try_recv(), Ok(()), "whoever waits is answered");
     }
 }
