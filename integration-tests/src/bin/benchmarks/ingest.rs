@@ -4,7 +4,6 @@
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::Value;
 
 use crate::reference;
 use crate::sidecar_process::{Sidecar, Sinks, appended, caught_up, simulate};
@@ -49,7 +48,7 @@ fn one(sinks: Sinks, events: u64) -> Result<Run> {
         appended(pipeline).is_some_and(|now| now >= before + events) && caught_up(pipeline)
     })?;
     let cpu = sidecar.cpu_time()? - cpu_before;
-    ensure!(report["dropped"] == Value::from(0), "simulate dropped events: {report}");
+    ensure!(report["dropped"] == 0, "simulate dropped events: {report}");
     let (_, peak_mib) = sidecar.memory_mib()?;
     Ok(Run {
         events_per_s: events as f64 / elapsed.as_secs_f64(),

@@ -104,9 +104,8 @@ async fn publish(address: String, number: u64, seconds: u64, offset: Duration) -
                     bail!("unexpected message {msg_type:#04x}");
                 }
                 let acknowledged = StatsAck::decode(&payload)?.committed_sequence;
-                while let Some((_, begin)) = waiting.pop_front_if(|(last, _)| *last <= acknowledged) {
-                    latencies.push(begin.elapsed());
-                }
+                let done = waiting.iter().take_while(|(last, _)| *last <= acknowledged).count();
+                latencies.extend(waiting.drain(..done).map(|(_, begin)| begin.elapsed()));
             }
         }
     }
