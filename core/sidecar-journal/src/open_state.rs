@@ -13,7 +13,7 @@ use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{Event, EventKind, FrameView, Frames, Message, UnixMillis};
 
 use crate::group::SessionRow;
-use crate::reader::is_damage;
+use crate::reader::{is_damage, next_readable, read_row};
 use crate::row::{COLUMNS, RawRow, SessionName, SessionNames};
 use crate::schema::first_offset;
 use crate::session::MAX_RUN_BYTES;
@@ -237,12 +237,37 @@ fn replay(
             return Ok(false);
         }
         let mut query = transaction.prepare_cached(&sql)?;
-        let rows: Vec<RawRow> = query
-            .query_map([*next as i64, at_offset.min(i64::MAX as u64) as i64], RawRow::read)?
-            .collect::<rusqlite::Result<_>>()?;
-        let Some(last) = rows.last() else { break };
-        *next = last.head.offset + 1;
-        for row in rows.iter().filter(|row| row.is_intact()) {
+        let mut rows: Vec<RawRow> = Vec::with_capacity(REPLAY_ROWS);
+        let mut last = *next - 1;
+        let upto = at_offset.min(i64::MAX as u64);
+        let mut damaged = false;
+        for row in query.query_map([*next as i64, upto as i64], RawRow::read)? {
+            match row {
+                Ok(row) => {
+                    last = row.head.offset;
+                    rows.push(row);
+                }
+                Err(error) if is_damage(&error) => damaged = true,
+                Err(error) => return Err(error),
+            }
+            if damaged {
+                break;
+            }
+        }
+        if damaged {
+            // Step by step, since the index may be what is damaged: the row that can be read is taken by itself.
+            match next_readable(connection, last, upto)? {
+                Some(offset) => {
+                    last = offset;
+                    rows.push(read_row(connection, offset)?);
+                }
+                None => last = at_offset,
+            }
+        } else if rows.is_empty() {
+            break;
+        }
+        *next = last.saturating_add(1);
+        for row in rows.iter().filter(|row| row.head.has_state && row.is_intact()) {
             let state = states.entry(row.head.session).or_default();
             state.apply(row.head.derived, row.head.finishing, &row.frames);
         }

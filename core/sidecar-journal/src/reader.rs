@@ -175,7 +175,7 @@ pub(crate) fn is_damage(error: &rusqlite::Error) -> bool {
     matches!(error, FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..))
 }
 
-fn read_row(connection: &Connection, offset: u64) -> rusqlite::Result<RawRow> {
+pub(crate) fn read_row(connection: &Connection, offset: u64) -> rusqlite::Result<RawRow> {
     connection
         .prepare_cached(&format!("SELECT {COLUMNS} FROM batches WHERE offset = ?1"))?
         .query_row([offset as i64], RawRow::read)

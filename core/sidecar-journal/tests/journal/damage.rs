@@ -86,6 +86,28 @@ async fn a_torn_page_costs_the_records_on_it() {
     assert!(report.faults > 0);
 }
 
+#[tokio::test]
+async fn what_is_open_is_told_without_the_part_that_cannot_be_read() {
+    let mut bench = Bench::new();
+    bench.config.recent_bytes = 0;
+    let journal = bench.open();
+    for id in 1..=3 {
+        let pool = Publisher::open(&journal, hello(&format!("pool-{id}"), id, 1)).await;
+        let mut events = vec![stats_sv2::Event::AnnounceBegin(stats_sv2::event::AnnounceBegin {
+            timestamp: stats_sv2::UnixMillis(1),
+        })];
+        events.extend(shares(10_000 * id, 3_000));
+        pool.append(1, &events).await;
+    }
+    journal.close(Duration::from_secs(10)).await.unwrap();
+    let at = find(&bench.path(), &frame(21_500));
+    overwrite(&bench.path(), at / PAGE * PAGE, &[0xa5; PAGE as usize]);
+    let journal = bench.open();
+    let open = journal.open_state(u64::MAX).unwrap();
+    let sessions: std::collections::BTreeSet<u64> = open.iter().map(|record| record.session_id).collect();
+    assert_eq!(sessions, [1, 2, 3].into());
+}
+
 async fn goes_on(bench: &Bench, journal: &Journal, committed: u64) {
     let pool = Publisher::open(journal, hello("pool", 1, committed + 1)).await;
     assert_eq!(pool.opened.committed_sequence, committed, "nothing that was acknowledged is asked for again");
