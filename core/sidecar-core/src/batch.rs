@@ -65,7 +65,7 @@ impl Batch {
             .filter(|envelope| self.route.kinds.contains(envelope.frame.msg_type))
     }
 
-    /// The records, for a sink that reads frames itself. It must look at [`wants`](Self::wants) and
+    /// The records, for a sink that reads frames itself. It must look at [`route`](Self::route) and
     /// [`skip`](Self::skip) too.
     #[must_use]
     pub fn records(&self) -> &[Arc<Record>] {
