@@ -1,8 +1,11 @@
 //! Delivery rules 1, 2, 3, 4, 5, 7, 8, 12 and 31 at the border of the journal.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use sidecar_core::RecordKind;
 use sidecar_journal::{
     AppendError, Journal, JournalError, LocalRun, MAX_OPEN_SESSIONS, MalformedFrame, OpenError, SESSION_EXPIRES_AFTER,
 };
@@ -454,4 +457,42 @@ async fn local_runs_are_committed_with_the_state_they_were_made_from() {
         Err(JournalError::UnknownSession { session_id: 7, .. })
     ));
     assert_eq!(journal.stats().open_sessions, 0);
+}
+
+/// Delivery rule 8: whoever floods the journal gets his turn and no more, so a single run of another session waits behind
+/// what was admitted before it, not behind everything that the flood still holds.
+#[tokio::test]
+async fn a_flood_of_one_session_does_not_push_back_the_run_of_another() {
+    const RUN_EVENTS: u64 = (256 << 10) / 34;
+    const FLOOD_RUNS: u64 = 150;
+    /// What fits the gathering group and the one that is being committed, and the run whose turn it is.
+    const AHEAD_AT_MOST: u64 = 2 * (4 << 20) / (256 << 10) + 1;
+    let bench = Bench::new();
+    let journal = bench.open();
+    let flooding = Publisher::open(&journal, hello("flood", 1, 1)).await;
+    let quiet = Publisher::open(&journal, hello("quiet", 2, 1)).await;
+    let handed_over = Arc::new(AtomicU64::new(0));
+    let flood = {
+        let (journal, handed_over) = (journal.clone(), Arc::clone(&handed_over));
+        tokio::spawn(async move {
+            for turn in 0..FLOOD_RUNS {
+                let events = shares(1 + turn * RUN_EVENTS, RUN_EVENTS);
+                flooding.writer().append(run(&journal, 1 + turn * RUN_EVENTS, &events).await).await.unwrap();
+                handed_over.store(turn + 1, Ordering::SeqCst);
+            }
+            flooding.acknowledged(FLOOD_RUNS * RUN_EVENTS).await;
+        })
+    };
+    until(|| handed_over.load(Ordering::SeqCst) >= 10).await;
+    let single = run(&journal, 1, &shares(1, 1)).await;
+    let ahead = handed_over.load(Ordering::SeqCst);
+    quiet.writer().append(single).await.unwrap();
+    quiet.acknowledged(1).await;
+    within(flood).await.unwrap();
+    let records = read_all(&journal);
+    let place = records.iter().position(|record| record.session_id == 2 && record.kind == RecordKind::Events).unwrap();
+    let flooded = records[..place].iter().filter(|record| record.session_id == 1).map(|record| u64::from(record.count));
+    let runs_before = flooded.sum::<u64>() / RUN_EVENTS;
+    assert!(ahead < FLOOD_RUNS, "the flood was over before the quiet session spoke");
+    assert!(runs_before <= ahead + AHEAD_AT_MOST, "{runs_before} runs of the flood came first, {ahead} were there");
 }
