@@ -6,6 +6,7 @@
 mod lists;
 mod overview;
 mod presence;
+mod quotes;
 mod series;
 mod windows;
 
@@ -14,8 +15,9 @@ use std::path::Path;
 use mining_stats::Tier;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-pub use lists::{BlockView, ConnectionView, QuoteView, WorkerView};
-pub use overview::{GroupView, LossView, Overview, QuoteCounts, RoundView, SessionView, SourceView, TipView, Totals};
+pub use lists::{BlockView, ConnectionView, WorkerView};
+pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
+pub use quotes::{QuoteCounts, QuoteView};
 pub use series::{Point, SeriesAnswer, SeriesQuery};
 pub use windows::{WINDOWS, WindowReading};
 
@@ -165,12 +167,6 @@ impl History {
     pub fn connections(&self, publisher: &str, limit: u32) -> Result<Vec<ConnectionView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         lists::connections(&tx, publisher, limit.min(MAX_ROWS))
-    }
-
-    /// Quotes of a publisher, the latest first, those noted before `before_ms`.
-    pub fn quotes(&self, publisher: &str, before_ms: Option<u64>, limit: u32) -> Result<Vec<QuoteView>, QueryError> {
-        let tx = self.conn.unchecked_transaction()?;
-        lists::quotes(&tx, publisher, before_ms, limit.min(MAX_ROWS))
     }
 
     /// Blocks that this publisher found, the latest first.

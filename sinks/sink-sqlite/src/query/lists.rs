@@ -1,4 +1,4 @@
-//! Lists: workers, open connections, quotes, blocks. Each has a fixed order, so that rows do not flip between two reads.
+//! Lists: workers, open connections, blocks. Each has a fixed order, so that rows do not flip between two reads.
 
 use mining_stats::reading::Circumstances;
 use mining_stats::{Spans, Sv1Difficulty, Tier};
@@ -67,43 +67,6 @@ pub struct ConnectionView {
     pub quotes: u64,
     /// Their ehash, exact, as a decimal number.
     pub ehash: String,
-}
-
-/// A quote and its life.
-#[derive(Debug, Clone, Serialize)]
-pub struct QuoteView {
-    /// Hash of the share, as explorers print hashes.
-    pub share_hash: String,
-    /// `created`, `sent`, `answered`, `failed`, `paid`, `abandoned`.
-    pub state: String,
-    /// Ehash, exact, as a decimal number.
-    pub amount: Option<String>,
-    /// Who mined the share; untrusted text.
-    pub identity: Option<String>,
-    /// Connection of the share.
-    pub downstream_id: Option<u32>,
-    /// Channel of the share.
-    pub channel_id: Option<u32>,
-    /// The share's number in its channel.
-    pub sequence_number: Option<u32>,
-    /// When it was created.
-    pub created_ms: Option<u64>,
-    /// When it was sent.
-    pub sent_ms: Option<u64>,
-    /// When it was answered.
-    pub answered_ms: Option<u64>,
-    /// When it failed.
-    pub failed_ms: Option<u64>,
-    /// When it was paid.
-    pub paid_ms: Option<u64>,
-    /// From sent, or else created, to the answer.
-    pub latency_ms: Option<u64>,
-    /// The mint's id of the quote.
-    pub quote_id: Option<String>,
-    /// Why it failed.
-    pub error_code: Option<String>,
-    /// Time of the latest of these facts; for paging.
-    pub noted_ms: u64,
 }
 
 /// A block of this publisher.
@@ -243,46 +206,6 @@ pub(super) fn connections(conn: &Connection, publisher: &str, limit: u32) -> Res
             rejected: row.get(9)?,
             quotes: row.get(10)?,
             ehash: store::ehash(row.get_ref(11)?.as_blob_or_null()?).to_string(),
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-pub(super) fn quotes(
-    conn: &Connection,
-    publisher: &str,
-    before_ms: Option<u64>,
-    limit: u32,
-) -> Result<Vec<QuoteView>, QueryError> {
-    let source = source_row(conn, publisher)?;
-    let mut rows = conn.prepare_cached(
-        "SELECT q.share_hash, q.state, q.amount, s.name, q.downstream_id, q.channel_id, q.sequence_number, q.created_at,
-           q.sent_at, q.answered_at, q.failed_at, q.paid_at, q.quote_id, q.error_code, q.noted_at
-         FROM quotes q LEFT JOIN series s ON s.id = q.identity
-         WHERE q.source = ?1 AND q.noted_at < ?2 ORDER BY q.noted_at DESC, q.id DESC LIMIT ?3",
-    )?;
-    let before = before_ms.unwrap_or(u64::MAX >> 1).min(u64::MAX >> 1);
-    let rows = rows.query_map(params![source, before, limit], |row| {
-        let amount = row.get_ref(2)?.as_blob_or_null()?.map(|blob| store::ehash(Some(blob)).to_string());
-        let (created_ms, sent_ms, answered_ms): (Option<u64>, Option<u64>, Option<u64>) =
-            (row.get(7)?, row.get(8)?, row.get(9)?);
-        Ok(QuoteView {
-            share_hash: U256(row.get(0)?).to_string(),
-            state: row.get(1)?,
-            amount,
-            identity: row.get(3)?,
-            downstream_id: row.get(4)?,
-            channel_id: row.get(5)?,
-            sequence_number: row.get(6)?,
-            created_ms,
-            sent_ms,
-            answered_ms,
-            failed_ms: row.get(10)?,
-            paid_ms: row.get(11)?,
-            latency_ms: answered_ms.zip(sent_ms.or(created_ms)).map(|(end, start)| end.saturating_sub(start)),
-            quote_id: row.get(12)?,
-            error_code: row.get(13)?,
-            noted_ms: row.get(14)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

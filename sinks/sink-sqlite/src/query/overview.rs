@@ -11,6 +11,7 @@ use stats_sv2::Role;
 use crate::cache::SeriesKind;
 use crate::query::lists::{BlockView, blocks};
 use crate::query::presence::ObservedTime;
+use crate::query::quotes::{QuoteCounts, quote_counts};
 use crate::query::series::{share_work, work_of_target};
 use crate::query::windows::{Cover, SINGLE, WINDOWS, WindowReading, sums_of_row};
 use crate::query::{QueryError, Subject, find_series, tiers_of};
@@ -157,23 +158,6 @@ pub struct RoundView {
     pub probability: f64,
 }
 
-/// Quotes by state, since the history began.
-#[derive(Debug, Clone, Copy, Default, Serialize)]
-pub struct QuoteCounts {
-    /// Created, not yet sent.
-    pub created: u64,
-    /// Sent, not yet answered.
-    pub sent: u64,
-    /// Answered, not yet paid.
-    pub answered: u64,
-    /// Ended without an answer.
-    pub failed: u64,
-    /// Paid.
-    pub paid: u64,
-    /// Left over by a session that ended.
-    pub abandoned: u64,
-}
-
 /// A loss.
 #[derive(Debug, Clone, Serialize)]
 pub struct LossView {
@@ -220,7 +204,7 @@ pub(super) fn overview(conn: &Connection, now_ms: u64) -> Result<Overview, Query
             blocks: blocks(conn, id, MAX_LISTED)?,
             tip: tip(conn, id)?,
             round: None,
-            quotes: quotes(conn, id)?,
+            quotes: quote_counts(conn, id)?,
             events_dropped: row.get(7)?,
             events_missing: row.get(8)?,
             unknown_events: row.get(9)?,
@@ -311,24 +295,6 @@ fn losses(conn: &Connection, source: i64) -> Result<Vec<LossView>, QueryError> {
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
-}
-
-fn quotes(conn: &Connection, source: i64) -> Result<QuoteCounts, QueryError> {
-    let mut counts = QuoteCounts::default();
-    let mut rows = conn.prepare_cached("SELECT state, count FROM quote_counts WHERE source = ?1")?;
-    let mut rows = rows.query([source])?;
-    while let Some(row) = rows.next()? {
-        let place = match row.get_ref(0)?.as_str().unwrap_or("") {
-            "created" => &mut counts.created,
-            "sent" => &mut counts.sent,
-            "answered" => &mut counts.answered,
-            "failed" => &mut counts.failed,
-            "paid" => &mut counts.paid,
-            _ => &mut counts.abandoned,
-        };
-        *place = row.get(1)?;
-    }
-    Ok(counts)
 }
 
 fn group(
