@@ -46,8 +46,6 @@ mod dispatcher;
 mod hub;
 mod key_cache;
 mod pending;
-#[cfg(feature = "publisher")]
-mod publisher_callbacks;
 mod quote;
 mod worker;
 
@@ -60,5 +58,3 @@ pub use builder::{
 pub use config::{ConfigError, QuotesConfig, QuotesTable};
 pub use counters::QuoteCounters;
 pub use dispatcher::{AcceptedShare, CloseReport, DROP_DEADLINE, QuoteDispatcher, SubmitOutcome};
-#[cfg(feature = "publisher")]
-pub use publisher_callbacks::{PAYMENT_FAILED, PublisherQuoteCallbacks};

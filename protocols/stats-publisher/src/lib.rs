@@ -44,6 +44,8 @@ mod intake;
 mod outbox;
 mod overflow;
 mod publisher;
+#[cfg(feature = "quotes")]
+mod quote_callbacks;
 mod spool;
 mod token;
 mod window;
@@ -59,6 +61,8 @@ pub use config::{ConfigError, StatsConfig};
 pub use counters::Counters;
 pub use intake::PublishOutcome;
 pub use publisher::{DROP_DEADLINE, DeliveryReport, StatsPublisher};
+#[cfg(feature = "quotes")]
+pub use quote_callbacks::{PAYMENT_FAILED, PublisherQuoteCallbacks};
 pub use spool::SpoolError;
 pub use token::Token;
 

@@ -8,7 +8,6 @@ mod every_quote_ends_once;
 mod fake_mint;
 #[cfg(feature = "noise")]
 mod noise;
-#[cfg(feature = "publisher")]
 mod publisher;
 mod reconnecting;
 mod recorder;

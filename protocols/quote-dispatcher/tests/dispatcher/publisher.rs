@@ -6,8 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mint_quote_sv2::{MintQuoteFailure, MintQuoteNotification};
-use quote_dispatcher::{PAYMENT_FAILED, PublisherQuoteCallbacks};
-use stats_publisher::{Event, StatsPublisher};
+use stats_publisher::{Event, PAYMENT_FAILED, PublisherQuoteCallbacks, StatsPublisher};
 use stats_sv2::codec::Message;
 use stats_sv2::session::OpenStatsSessionSuccess;
 use stats_sv2::{Amount, ChannelId, Text};

@@ -4,8 +4,10 @@ use ehash::{
     MintQuoteResponseEvent, ParsedMintQuoteRequest, PaymentFailedEvent, QuoteCallbacks, QuoteContext, QuoteError,
     QuotePaidEvent, ShareHash,
 };
-use stats_publisher::event::{QuoteAnswered, QuoteCreated, QuoteFailed, QuotePaid, QuoteSent};
-use stats_publisher::{StatsPublisher, Text, UnixMillis};
+use stats_sv2::event::{QuoteAnswered, QuoteCreated, QuoteFailed, QuotePaid, QuoteSent};
+use stats_sv2::{Text, UnixMillis};
+
+use crate::publisher::StatsPublisher;
 
 /// [`QuoteFailed::error_code`] when the mint tells that a quote will not be paid. The quote had its answer, so the event
 /// names no share.
