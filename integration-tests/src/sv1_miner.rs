@@ -39,6 +39,8 @@ pub struct MinerCounts {
     pub difficulty_changes: u64,
     /// Jobs received that made all before them stale, the first of each session aside.
     pub new_tips: u64,
+    /// Hashes tried while mining; those tried to make bad shares aside.
+    pub hashes: u64,
 }
 
 impl MinerCounts {

@@ -242,10 +242,13 @@ impl<'a> Session<'a> {
             header.nonce = nonce;
             if reached_difficulty(&header) >= difficulty {
                 share.nonce = nonce;
+                let hashes = u64::from(nonce - self.nonce) + 1;
+                self.count(|counts| counts.hashes += hashes);
                 self.next_extranonce();
                 return Some(share);
             }
         }
+        self.count(|counts| counts.hashes += u64::from(HASHES_PER_TURN));
         match self.nonce.checked_add(HASHES_PER_TURN) {
             Some(nonce) => self.nonce = nonce,
             None => self.next_extranonce(),
