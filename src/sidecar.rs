@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidecar_core::{Claim, Clock, Durability, SinkContext, SystemClock};
+use sidecar_core::{Claim, Clock, Durability, Neighbours, SinkContext, SystemClock};
 use sidecar_journal::{Journal, JournalConfig, JournalError, OpenReport};
 use sidecar_pipeline::{
     DEFAULT_RESTART_AFTER, DrainReport, PipelineBuilder, PipelineStatus, Running, SinkSpec, StartError,
@@ -38,8 +38,9 @@ impl Sidecar {
         let configured: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
         forget_removed_sinks(&journal, &configured);
         let mut pipeline = PipelineBuilder::new(journal, Arc::clone(&clock)).listener(config.server);
+        let neighbours = Arc::new(neighbours(&config.sinks));
         for sink in config.sinks {
-            pipeline = pipeline.sink(spec(sink, config.journal.durability, &clock)?);
+            pipeline = pipeline.sink(spec(sink, config.journal.durability, &clock, &neighbours)?);
         }
         for bridge in config.bridges {
             pipeline = pipeline.bridge(bridge.name, Box::new(SupervisedSriBridge::new(bridge.settings)));
@@ -48,6 +49,8 @@ impl Sidecar {
             StartError::Bind { .. } => Failure::from_error(Exit::NotNow, &error),
             _ => Failure::from_error(Exit::Failure, &error),
         })?;
+        let status = Arc::downgrade(running.status());
+        neighbours.pipeline_is(move || serde_json::to_value(status.upgrade()?.snapshot()).ok());
         let admin = AdminServer::start(admin, Arc::clone(running.status()), running.tap().clone());
         match admin {
             Ok(admin) => Ok(Self { running, admin }),
@@ -143,9 +146,22 @@ fn tell(path: &Path, report: &OpenReport) {
     tracing::info!(%path, journal = %report.journal_id, new = report.created, open_sessions = report.open_sessions, "journal open");
 }
 
-fn spec(config: SinkConfig, durability: Durability, clock: &Arc<dyn Clock>) -> Result<SinkSpec, Failure> {
+/// What sinks may see of each other.
+fn neighbours(sinks: &[SinkConfig]) -> Neighbours {
+    Neighbours::new(
+        sinks.iter().filter_map(|sink| Some((sink.name.clone(), sink.settings.history()?.to_owned()))),
+    )
+}
+
+fn spec(
+    config: SinkConfig,
+    durability: Durability,
+    clock: &Arc<dyn Clock>,
+    neighbours: &Arc<Neighbours>,
+) -> Result<SinkSpec, Failure> {
     let name: Arc<str> = config.name.into();
-    let context = SinkContext { name: Arc::clone(&name), durability, clock: Arc::clone(clock) };
+    let (clock, neighbours) = (Arc::clone(clock), Arc::clone(neighbours));
+    let context = SinkContext { name: Arc::clone(&name), durability, clock, neighbours };
     let sink = config.settings.build(context).map_err(|error| {
         Failure::from_error(Exit::Config, &error).advice(format!("look at [sinks.{name}] of the configuration"))
     })?;

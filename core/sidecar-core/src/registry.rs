@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 
 use crate::clock::Clock;
+use crate::neighbours::Neighbours;
 use crate::sink::{Sink, SinkError};
 use crate::status::Durability;
 
@@ -30,6 +31,28 @@ pub struct SinkContext {
     pub durability: Durability,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
+    /// The rest of the sidecar.
+    pub neighbours: Arc<Neighbours>,
+}
+
+/// A setting that names another sink, whose history is read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reference {
+    /// The key, such as `history`.
+    pub key: &'static str,
+    /// The name that stands there.
+    pub sink: String,
+}
+
+/// What is wrong with settings that can be read one by one: a combination, or a file that is missing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingProblem {
+    /// The key that is shown as wrong.
+    pub key: &'static str,
+    /// What is wrong, for people.
+    pub what: String,
+    /// What to do.
+    pub help: String,
 }
 
 /// The checked settings of one sink: its table in the configuration without the keys that belong to the driver.
@@ -37,6 +60,27 @@ pub trait SinkSettings: fmt::Debug + Send + Sync {
     /// What the sink will claim for itself.
     fn claims(&self) -> Vec<Claim> {
         Vec::new()
+    }
+
+    /// What is wrong with the settings taken together. Secret files are read: a missing one is an error of the
+    /// configuration.
+    fn problems(&self) -> Vec<SettingProblem> {
+        Vec::new()
+    }
+
+    /// Sinks of the same configuration whose history this one reads.
+    fn reads_histories_of(&self) -> Vec<Reference> {
+        Vec::new()
+    }
+
+    /// The file in which the sink keeps a history that others may read.
+    fn history(&self) -> Option<&Path> {
+        None
+    }
+
+    /// Whether the sink shows the present: being new, it begins with the next event, unless its table says otherwise.
+    fn starts_at_latest(&self) -> bool {
+        false
     }
 
     /// Whether the sink could start now, without starting it: `check --online`.

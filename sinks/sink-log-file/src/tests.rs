@@ -48,7 +48,12 @@ impl Bench {
     }
 
     fn context(&self, durability: Durability) -> SinkContext {
-        SinkContext { name: Arc::from("log"), durability, clock: Arc::clone(&self.clock) as Arc<dyn Clock> }
+        SinkContext {
+            name: Arc::from("log"),
+            durability,
+            clock: Arc::clone(&self.clock) as Arc<dyn Clock>,
+            neighbours: Arc::default(),
+        }
     }
 
     fn sink(&self) -> LogFileSink {
@@ -125,6 +130,7 @@ fn contract(rotate_size: u64) -> Contract {
                 name: Arc::from("log"),
                 durability: Durability::Process,
                 clock: Arc::new(ManualClock::at(NOW)),
+                neighbours: Arc::default(),
             };
             settings.build(context).unwrap()
         },

@@ -1,0 +1,72 @@
+//! What one sink may know of the rest of the sidecar: where histories of the same configuration are, and how the pipeline
+//! is doing. Made before the sinks, completed once the pipeline runs.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+type Snapshot = Box<dyn Fn() -> Option<serde_json::Value> + Send + Sync>;
+
+/// The other parts of the sidecar, as far as sinks may see them.
+#[derive(Default)]
+pub struct Neighbours {
+    histories: BTreeMap<String, PathBuf>,
+    pipeline: OnceLock<Snapshot>,
+}
+
+impl fmt::Debug for Neighbours {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Neighbours").field("histories", &self.histories).finish_non_exhaustive()
+    }
+}
+
+impl Neighbours {
+    /// With the history files of the sinks that keep one, by the sink's name.
+    #[must_use]
+    pub fn new(histories: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
+        Self { histories: histories.into_iter().collect(), pipeline: OnceLock::new() }
+    }
+
+    /// The file in which the sink of this name keeps its history.
+    #[must_use]
+    pub fn history_path(&self, sink_name: &str) -> Option<&Path> {
+        self.histories.get(sink_name).map(PathBuf::as_path)
+    }
+
+    /// Tells how to look at the pipeline. The first call counts; the pipeline is made after its sinks, so this comes late.
+    ///
+    /// The function must hold nothing of the pipeline alive, for the pipeline's sinks hold `self`: give it a weak
+    /// reference, and answer `None` once that leads nowhere.
+    pub fn pipeline_is(&self, snapshot: impl Fn() -> Option<serde_json::Value> + Send + Sync + 'static) {
+        // A second pipeline in one sidecar does not exist.
+        drop(self.pipeline.set(Box::new(snapshot)));
+    }
+
+    /// The pipeline now, in the form that the admin page `/pipeline` has; `None` before it runs and after it has ended.
+    #[must_use]
+    pub fn pipeline(&self) -> Option<serde_json::Value> {
+        self.pipeline.get().and_then(|snapshot| snapshot())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn the_pipeline_is_seen_while_it_lives() {
+        let neighbours = Neighbours::new([("history".to_owned(), PathBuf::from("stats.db"))]);
+        assert_eq!(neighbours.history_path("history"), Some(Path::new("stats.db")));
+        assert_eq!(neighbours.history_path("histroy"), None);
+        assert_eq!(neighbours.pipeline(), None);
+        let pipeline = Arc::new(7);
+        let weak = Arc::downgrade(&pipeline);
+        neighbours.pipeline_is(move || weak.upgrade().map(|number| serde_json::json!({ "sinks": *number })));
+        assert_eq!(neighbours.pipeline(), Some(serde_json::json!({ "sinks": 7 })));
+        drop(pipeline);
+        assert_eq!(neighbours.pipeline(), None);
+    }
+}

@@ -1,0 +1,195 @@
+//! The sink's settings: its table `[sinks.NAME]` with `type = "dashboard"`.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, de};
+use sidecar_core::{Claim, Period, Reference, SettingProblem, Sink, SinkContext, SinkError, SinkSettings};
+
+pub use crate::security::auth::AuthSetting;
+use crate::sink::DashboardSink;
+
+/// Where the dashboard answers unless its table says otherwise.
+pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
+/// The settings as they are written.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DashboardSettings {
+    /// Where browsers and programs connect.
+    #[serde(default = "default_listen", deserialize_with = "listen")]
+    pub listen: SocketAddr,
+    /// Name of the sink of type `sqlite` whose history is shown.
+    pub history: String,
+    /// Who may look. Needed for an address that other hosts can reach.
+    #[serde(default)]
+    pub auth: Option<AuthSetting>,
+    /// What is left out of every page and answer.
+    #[serde(default)]
+    pub redact: Vec<Redacted>,
+    /// Connections at a time; further ones wait to be accepted.
+    #[serde(default = "default_max_connections")]
+    pub max_connections: NonZeroU32,
+    /// Clients of the live stream at a time.
+    #[serde(default = "default_max_live_clients")]
+    pub max_live_clients: u32,
+    /// Requests a second from one client address, over a burst of ten seconds' worth.
+    #[serde(default = "default_requests_per_second")]
+    pub requests_per_second: NonZeroU32,
+    /// Connections to the history, and so questions that are answered at a time.
+    #[serde(default = "default_readers")]
+    pub readers: NonZeroU32,
+    /// How long one question to the history may take.
+    #[serde(default = "default_query_timeout")]
+    pub query_timeout: Period,
+    /// Facts about the source that it does not tell itself.
+    #[serde(default)]
+    pub source: SourceFacts,
+}
+
+/// What the compatibility endpoints say about the source where the source's own SourceInfo events say nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct SourceFacts {
+    /// Where the pool listens for miners.
+    pub listen_address: Option<String>,
+    /// The network, such as `mainnet` or `testnet4`.
+    pub network: Option<String>,
+    /// The pool that a translator is connected to.
+    pub upstream_address: Option<String>,
+    /// The address of the mint.
+    pub mint_address: Option<String>,
+    /// The address of the job declarator.
+    pub job_declarator_address: Option<String>,
+}
+
+/// Something that public pages should not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Redacted {
+    /// Network addresses of miners, pools and services.
+    Addresses,
+    /// Names of workers and miners: each gets a pseudonym that is good until the next start.
+    Names,
+}
+
+fn default_listen() -> SocketAddr {
+    DEFAULT_LISTEN
+}
+
+fn default_max_connections() -> NonZeroU32 {
+    const { NonZeroU32::new(256).expect("not zero") }
+}
+
+fn default_max_live_clients() -> u32 {
+    200
+}
+
+fn default_requests_per_second() -> NonZeroU32 {
+    const { NonZeroU32::new(50).expect("not zero") }
+}
+
+fn default_readers() -> NonZeroU32 {
+    const { NonZeroU32::new(4).expect("not zero") }
+}
+
+fn default_query_timeout() -> Period {
+    Period(Duration::from_secs(5))
+}
+
+fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    text.trim().parse().map_err(|_| {
+        de::Error::custom(format!(
+            "\"{text}\" is no address to listen on; write it like \"127.0.0.1:8080\" or \"[::1]:8080\""
+        ))
+    })
+}
+
+impl DashboardSettings {
+    /// The defaults, over the history of this sink.
+    #[must_use]
+    pub fn new(history: impl Into<String>) -> Self {
+        Self {
+            listen: DEFAULT_LISTEN,
+            history: history.into(),
+            auth: None,
+            redact: Vec::new(),
+            max_connections: default_max_connections(),
+            max_live_clients: default_max_live_clients(),
+            requests_per_second: default_requests_per_second(),
+            readers: default_readers(),
+            query_timeout: default_query_timeout(),
+            source: SourceFacts::default(),
+        }
+    }
+
+    /// Whether this is left out.
+    pub(crate) fn redacts(&self, what: Redacted) -> bool {
+        self.redact.contains(&what)
+    }
+}
+
+impl SinkSettings for DashboardSettings {
+    fn claims(&self) -> Vec<Claim> {
+        vec![Claim::Listen(self.listen)]
+    }
+
+    fn problems(&self) -> Vec<SettingProblem> {
+        let mut problems = Vec::new();
+        match &self.auth {
+            None if !self.listen.ip().is_loopback() => problems.push(SettingProblem {
+                key: "listen",
+                what: format!("the dashboard's address {} can be reached from other hosts, and nobody is asked who they are", self.listen),
+                help: "listen on 127.0.0.1, or add `auth = { token_file = \"secrets/dashboard-token\" }` and put TLS before it, or write `auth = \"none\"` if everybody may look".to_owned(),
+            }),
+            None => {}
+            Some(auth) => {
+                if let Err(error) = auth.load() {
+                    problems.push(SettingProblem {
+                        key: "auth",
+                        what: error.to_string(),
+                        help: "`hashpool-sidecar keygen token --out FILE` makes a token".to_owned(),
+                    });
+                }
+            }
+        }
+        if self.query_timeout.0.is_zero() {
+            problems.push(SettingProblem {
+                key: "query_timeout",
+                what: "`query_timeout` is zero: nothing could be answered".to_owned(),
+                help: "write a duration such as \"5s\"".to_owned(),
+            });
+        }
+        if self.max_live_clients >= self.max_connections.get() {
+            problems.push(SettingProblem {
+                key: "max_live_clients",
+                what: format!(
+                    "`max_live_clients` ({}) leaves no connection for anything else of the `max_connections` ({})",
+                    self.max_live_clients, self.max_connections
+                ),
+                help: "make it smaller than `max_connections`".to_owned(),
+            });
+        }
+        problems
+    }
+
+    fn reads_histories_of(&self) -> Vec<Reference> {
+        vec![Reference { key: "history", sink: self.history.clone() }]
+    }
+
+    fn starts_at_latest(&self) -> bool {
+        true
+    }
+
+    fn probe(&self) -> Result<(), SinkError> {
+        std::net::TcpListener::bind(self.listen)
+            .map(drop)
+            .map_err(|error| SinkError::transient(format!("cannot listen on {}", self.listen), error))
+    }
+
+    fn build(&self, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
+        Ok(Box::new(DashboardSink::new(self.clone(), context)?))
+    }
+}

@@ -1,0 +1,23 @@
+//! The sink type `dashboard`: the history and the live state over HTTP, as pages for people and as an API for programs.
+//!
+//! The sink itself only keeps the present in memory ([`live`]); every number of the past is read from the history that a
+//! sink of type `sqlite` keeps in the same sidecar ([`history`]). The server has threads of its own, so that no question
+//! slows the pipeline.
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod history;
+mod live;
+#[cfg(feature = "pages")]
+mod pages;
+mod router;
+mod security;
+mod server;
+mod sink;
+mod state;
+
+pub use config::DashboardSettings;
+pub use sink::DashboardSink;
+
+/// The name of the sink type in the configuration.
+pub const TYPE: &str = "dashboard";

@@ -1,0 +1,84 @@
+//! The sink: hands what it is given to the live state, and owns the server.
+
+use std::sync::Arc;
+
+use sidecar_core::{Batch, BoxFuture, Sink, SinkContext, SinkError, SinkStart};
+use stats_sv2::UnixMillis;
+
+use crate::config::DashboardSettings;
+use crate::history::HistoryPool;
+use crate::live::Live;
+use crate::security::auth::Token;
+use crate::server::Server;
+use crate::state::AppState;
+
+/// A dashboard.
+#[derive(Debug)]
+pub struct DashboardSink {
+    state: AppState,
+    token: Option<Token>,
+    server: Option<Server>,
+}
+
+impl DashboardSink {
+    /// Opens nothing yet. Fails where the history it names does not exist or the token cannot be read.
+    pub fn new(settings: DashboardSettings, context: SinkContext) -> Result<Self, SinkError> {
+        let Some(path) = context.neighbours.history_path(&settings.history) else {
+            let what = format!(
+                "there is no sink `{}` with a history; `history` must name one of type `sqlite`",
+                settings.history
+            );
+            return Err(SinkError::Fatal { what, source: None });
+        };
+        let token = match &settings.auth {
+            None => None,
+            Some(auth) => auth.load().map_err(|error| SinkError::fatal("the dashboard has no token", error))?,
+        };
+        let readers = usize::try_from(settings.readers.get()).unwrap_or(usize::MAX);
+        let history = HistoryPool::new(path.to_owned(), readers, settings.query_timeout.0);
+        let live = Arc::new(Live::default());
+        let SinkContext { clock, neighbours, .. } = context;
+        let state = AppState { settings: Arc::new(settings), history, live, neighbours, clock };
+        Ok(Self { state, token, server: None })
+    }
+}
+
+impl Sink for DashboardSink {
+    fn start(&mut self) -> BoxFuture<'_, Result<SinkStart, SinkError>> {
+        Box::pin(async {
+            if self.server.is_none() {
+                let server = Server::start(self.state.clone(), self.token.clone()).map_err(|error| {
+                    SinkError::transient(
+                        format!("the dashboard cannot listen on {}", self.state.settings.listen),
+                        error,
+                    )
+                })?;
+                self.server = Some(server);
+            }
+            // The names of workers are in the events that open channels: what is open already is announced.
+            Ok(SinkStart { wants_announcement: true, ..SinkStart::default() })
+        })
+    }
+
+    fn deliver(&mut self, batch: Arc<Batch>) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async move {
+            self.state.live.apply(&batch);
+            Ok(())
+        })
+    }
+
+    fn maintain(&mut self, now: UnixMillis) -> BoxFuture<'_, Result<(), SinkError>> {
+        let _ = now;
+        Box::pin(async { Ok(()) })
+    }
+
+    fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async {
+            let Some(server) = self.server.take() else { return Ok(()) };
+            // Waits for the server's thread.
+            tokio::task::spawn_blocking(move || server.stop())
+                .await
+                .map_err(|error| SinkError::transient("stopping the dashboard was interrupted", error))
+        })
+    }
+}
