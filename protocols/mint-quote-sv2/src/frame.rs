@@ -1,6 +1,7 @@
 //! Frames in a byte buffer: where the next one ends, and which message it holds.
 
-use framing_sv2::header::Header;
+use stats_sv2::frame::CHANNEL_MSG;
+pub use stats_sv2::{FrameError, FrameHeader, FrameRule};
 
 use crate::EXTENSION_TYPE;
 use crate::limits::{HEADER_SIZE, MAX_PAYLOAD};
@@ -9,59 +10,16 @@ use crate::message::{
 };
 use crate::setup::{SetupConnection, SetupConnectionError, SetupConnectionSuccess};
 
-/// SV2's `channel_msg` bit of the extension type: the payload begins with a channel id.
-const CHANNEL_MSG: u16 = 0x8000;
+/// What the header of each frame says. The `channel_msg` bit may be set or not, as SV2 says for finding out which extension a
+/// frame belongs to; peers differ.
+pub const FRAME_RULE: FrameRule = FrameRule { extension_type: EXTENSION_TYPE, ignore_channel_msg: true };
 
-/// Why the bytes at this place cannot be a frame of the protocol. The connection ends: the next header cannot be found.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum FrameError {
-    /// The header names an extension.
-    #[error("extension type {found:#06x} is not {EXTENSION_TYPE:#06x}")]
-    WrongExtension {
-        /// What the header says, without the `channel_msg` bit.
-        found: u16,
-    },
-    /// The payload would exceed [`MAX_PAYLOAD`].
-    #[error("payload of {size} bytes exceeds {MAX_PAYLOAD}")]
-    TooLong {
-        /// What the header says.
-        size: usize,
-    },
-}
+/// Frames are read by code that has this limit.
+const _: () = assert!(MAX_PAYLOAD == stats_sv2::limits::MAX_PAYLOAD);
 
-/// A header that is within the limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameHeader {
-    /// Message type.
-    pub msg_type: u8,
-    /// Bytes of the payload.
-    pub payload_size: usize,
-}
-
-impl FrameHeader {
-    /// Bytes of the whole frame.
-    #[must_use]
-    pub fn frame_size(&self) -> usize {
-        HEADER_SIZE + self.payload_size
-    }
-}
-
-/// Reads the header at the start of `buffer`: `None` when more bytes are needed. The `channel_msg` bit may be set or not,
-/// as SV2 says for finding out which extension a frame belongs to; peers differ.
+/// Reads the header at the start of `buffer`: `None` when more bytes are needed.
 pub fn read_header(buffer: &[u8]) -> Result<Option<FrameHeader>, FrameError> {
-    let Ok(header) = Header::from_bytes(buffer) else {
-        return Ok(None);
-    };
-    let found = header.ext_type_without_channel_msg();
-    if found != EXTENSION_TYPE {
-        return Err(FrameError::WrongExtension { found });
-    }
-    let size = header.payload_length();
-    if size > MAX_PAYLOAD {
-        return Err(FrameError::TooLong { size });
-    }
-    Ok(Some(FrameHeader { msg_type: header.msg_type(), payload_size: size }))
+    FRAME_RULE.read_header(buffer)
 }
 
 /// Reads the frame at the start of `buffer`, header and payload: `None` when more bytes are needed. A bad header is told

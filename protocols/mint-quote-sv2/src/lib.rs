@@ -13,7 +13,7 @@ pub mod message;
 pub mod noise;
 pub mod setup;
 
-pub use frame::{AnyMessage, FrameError, FrameHeader, read_frame, read_header};
+pub use frame::{AnyMessage, FRAME_RULE, FrameError, FrameHeader, read_frame, read_header};
 pub use message::{
     Message, MessageError, MintQuoteError, MintQuoteFailure, MintQuoteNotification, MintQuoteRequest, MintQuoteResponse,
 };

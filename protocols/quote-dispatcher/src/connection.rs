@@ -6,7 +6,7 @@ use std::time::Duration;
 
 #[cfg(feature = "noise")]
 use mint_quote_sv2::noise::{
-    ANSWER_SIZE, AuthorityPublicKey, FrameDecryptor, FrameEncryptor, HandshakeError, Initiator, TransportError,
+    ANSWER_SIZE, AuthorityPublicKey, FrameDecryptor, FrameEncryptor, HandshakeError, TransportError, initiate,
 };
 use mint_quote_sv2::{
     AnyMessage, FrameError, Message, MessageError, PROTOCOL, PROTOCOL_VERSION, SetupConnection, read_frame,
@@ -131,7 +131,7 @@ impl Connection {
 
     #[cfg(feature = "noise")]
     async fn encrypt(&mut self, authority: AuthorityPublicKey) -> Result<(), ConnectionError> {
-        let (initiator, hello) = Initiator::start(authority)?;
+        let (initiator, hello) = initiate(authority)?;
         self.outgoing.extend_from_slice(&hello);
         while !self.flush()? {
             self.ready().await?;

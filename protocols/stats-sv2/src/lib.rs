@@ -18,7 +18,7 @@ pub mod value;
 
 pub use codec::{DecodeError, Message};
 pub use event::{Event, EventKind};
-pub use frame::{FrameError, FrameView, Frames, read_frame};
+pub use frame::{FrameError, FrameHeader, FrameRule, FrameView, Frames, read_frame};
 pub use value::{Amount, ChannelId, CompactTarget, DownstreamId, MinerId, Role, Text, TextError, U256, UnixMillis};
 
 /// Extension type of every frame of this protocol, in the range that the SV2 specification reserves for experiments.

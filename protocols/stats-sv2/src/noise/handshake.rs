@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::keys::{AuthorityPublicKey, AuthoritySecretKey};
 use super::transport::{FrameDecryptor, FrameEncryptor};
+use crate::frame::FrameRule;
 use crate::value::UnixMillis;
 
 /// Bytes of the initiator's message: an ephemeral key.
@@ -22,7 +23,7 @@ pub const CERTIFICATE_VALIDITY: Duration = Duration::from_secs(60 * 60);
 pub enum HandshakeError {
     /// The peer is not what the authority key stands for.
     #[error(
-        "the peer does not hold the authority key {expected}: compare it with the public key of the sidecar; if they \
+        "the peer does not hold the authority key {expected}: compare it with the peer's own public key; if they \
          are equal, somebody stands between"
     )]
     WrongAuthority {
@@ -53,9 +54,10 @@ pub enum HandshakeError {
     Tampered,
 }
 
-/// The publisher's side, between its message and the answer.
+/// The side that knows the key, between its message and the answer.
 #[derive(Debug)]
 pub struct Initiator {
+    rule: FrameRule,
     noise: Box<noise_sv2::Initiator>,
     authority: AuthorityPublicKey,
 }
@@ -65,7 +67,14 @@ impl Initiator {
     pub fn start(authority: AuthorityPublicKey) -> Result<(Self, [u8; HELLO_SIZE]), HandshakeError> {
         let mut noise = noise_sv2::Initiator::new(Some(authority.0));
         let hello = noise.step_0().map_err(|_| HandshakeError::Tampered)?;
-        Ok((Self { noise, authority }, hello))
+        Ok((Self { rule: FrameRule::STATS_SV2, noise, authority }, hello))
+    }
+
+    /// Sets which frames the connection carries, where they are not those of stats-sv2.
+    #[must_use]
+    pub fn carrying(mut self, rule: FrameRule) -> Self {
+        self.rule = rule;
+        self
     }
 
     /// Takes the peer's answer, checks its certificate at the time `now`, and opens both directions.
@@ -96,16 +105,17 @@ impl Initiator {
             _ => HandshakeError::Tampered,
         })?;
         let (encryptor, decryptor) = engine.into_split();
-        Ok((FrameEncryptor::new(encryptor), FrameDecryptor::new(decryptor)))
+        Ok((FrameEncryptor::new(self.rule, encryptor), FrameDecryptor::new(self.rule, decryptor)))
     }
 }
 
 /// Seconds by which the clocks of the two hosts may differ, as in `noise_sv2`.
 const CLOCK_LEEWAY_S: u32 = 10;
 
-/// The sidecar's side: answers handshakes with a certificate for each.
+/// The side that holds the key: answers handshakes with a certificate for each.
 #[derive(Debug, Clone)]
 pub struct Responder {
+    rule: FrameRule,
     authority: AuthoritySecretKey,
     validity: Duration,
 }
@@ -114,7 +124,14 @@ impl Responder {
     /// A responder that holds this key; certificates are valid for [`CERTIFICATE_VALIDITY`] unless told otherwise.
     #[must_use]
     pub fn new(authority: AuthoritySecretKey) -> Self {
-        Self { authority, validity: CERTIFICATE_VALIDITY }
+        Self { rule: FrameRule::STATS_SV2, authority, validity: CERTIFICATE_VALIDITY }
+    }
+
+    /// Sets which frames the connections carry, where they are not those of stats-sv2.
+    #[must_use]
+    pub fn carrying(mut self, rule: FrameRule) -> Self {
+        self.rule = rule;
+        self
     }
 
     /// Sets how long a certificate is valid from its handshake on.
@@ -137,7 +154,7 @@ impl Responder {
             .step_1_with_now_rng(*hello, unix_seconds(now), &mut secp256k1::rand::thread_rng())
             .map_err(|_| HandshakeError::Tampered)?;
         let (encryptor, decryptor) = engine.into_split();
-        Ok((answer, FrameEncryptor::new(encryptor), FrameDecryptor::new(decryptor)))
+        Ok((answer, FrameEncryptor::new(self.rule, encryptor), FrameDecryptor::new(self.rule, decryptor)))
     }
 }
 

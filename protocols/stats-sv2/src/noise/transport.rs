@@ -3,7 +3,7 @@
 
 use noise_sv2::{AEAD_MAC_LEN, NoiseDecryptor, NoiseEncryptor};
 
-use crate::frame::{FrameError, read_frame};
+use crate::frame::{FrameError, FrameRule};
 use crate::limits::{HEADER_SIZE, MAX_PAYLOAD};
 
 /// Bytes of an encrypted header.
@@ -49,13 +49,14 @@ pub enum TransportError {
 /// The sending direction.
 #[derive(Debug)]
 pub struct FrameEncryptor {
+    rule: FrameRule,
     noise: NoiseEncryptor,
     scratch: Vec<u8>,
 }
 
 impl FrameEncryptor {
-    pub(super) fn new(noise: NoiseEncryptor) -> Self {
-        Self { noise, scratch: Vec::with_capacity(MAX_PAYLOAD + AEAD_MAC_LEN) }
+    pub(super) fn new(rule: FrameRule, noise: NoiseEncryptor) -> Self {
+        Self { rule, noise, scratch: Vec::with_capacity(MAX_PAYLOAD + AEAD_MAC_LEN) }
     }
 
     /// Appends `frames` (whole frames, any number) to `out` in encrypted form. The order of calls is the order of sending.
@@ -64,14 +65,14 @@ impl FrameEncryptor {
     pub fn encrypt(&mut self, frames: &[u8], out: &mut Vec<u8>) -> Result<(), TransportError> {
         let mut rest = frames;
         let mut size = 0;
-        while let Some(frame) = next_frame(rest)? {
+        while let Some(frame) = next_frame(self.rule, rest)? {
             size += encrypted_size(frame.len() - HEADER_SIZE);
             rest = &rest[frame.len()..];
         }
         out.reserve(size);
 
         let mut rest = frames;
-        while let Some(frame) = next_frame(rest)? {
+        while let Some(frame) = next_frame(self.rule, rest)? {
             let (header, payload) = frame.split_at(HEADER_SIZE);
             self.encrypt_message(header, out)?;
             if !payload.is_empty() {
@@ -92,12 +93,13 @@ impl FrameEncryptor {
 }
 
 /// The bytes of the first frame, `None` at the end.
-fn next_frame(frames: &[u8]) -> Result<Option<&[u8]>, TransportError> {
+fn next_frame(rule: FrameRule, frames: &[u8]) -> Result<Option<&[u8]>, TransportError> {
     if frames.is_empty() {
         return Ok(None);
     }
-    match read_frame(frames).map_err(TransportError::Frame)? {
-        Some(frame) => Ok(Some(frame.bytes)),
+    let header = rule.read_header(frames).map_err(TransportError::Frame)?;
+    match header.and_then(|header| frames.get(..header.frame_size())) {
+        Some(frame) => Ok(Some(frame)),
         None => Err(TransportError::PartialFrame { count: frames.len() }),
     }
 }
@@ -105,6 +107,7 @@ fn next_frame(frames: &[u8]) -> Result<Option<&[u8]>, TransportError> {
 /// The receiving direction.
 #[derive(Debug)]
 pub struct FrameDecryptor {
+    rule: FrameRule,
     noise: NoiseDecryptor,
     /// The part of the awaited Noise message that has come.
     pending: Vec<u8>,
@@ -123,8 +126,8 @@ enum Awaited {
 }
 
 impl FrameDecryptor {
-    pub(super) fn new(noise: NoiseDecryptor) -> Self {
-        Self { noise, pending: Vec::with_capacity(MAX_PAYLOAD + AEAD_MAC_LEN), awaited: Awaited::Header }
+    pub(super) fn new(rule: FrameRule, noise: NoiseDecryptor) -> Self {
+        Self { rule, noise, pending: Vec::with_capacity(MAX_PAYLOAD + AEAD_MAC_LEN), awaited: Awaited::Header }
     }
 
     /// Takes received bytes, cut anywhere, and appends to `frames` the whole frames that they complete. What is left
@@ -167,14 +170,14 @@ impl FrameDecryptor {
             return Ok(Awaited::Header);
         }
         let header: [u8; HEADER_SIZE] = self.pending.as_slice().try_into().map_err(|_| TransportError::Tampered)?;
-        if read_frame(&header).map_err(TransportError::Frame)?.is_some() {
+        match self.rule.read_header(&header).map_err(TransportError::Frame)? {
+            Some(read) if read.payload_size > 0 => Ok(Awaited::Payload { header, size: read.payload_size }),
             // The frame is whole already: it has no payload.
-            frames.extend_from_slice(&header);
-            return Ok(Awaited::Header);
+            _ => {
+                frames.extend_from_slice(&header);
+                Ok(Awaited::Header)
+            }
         }
-        // `read_frame` has checked the length against the limit: the high byte is zero.
-        let size = usize::from(u16::from_le_bytes([header[3], header[4]]));
-        Ok(Awaited::Payload { header, size })
     }
 }
 
@@ -279,7 +282,7 @@ mod tests {
         let too_long = [0x54, 0x53, 0x10, 1, 0x10, 0];
         let huge = [0x54, 0x53, 0x10, 0, 0, 1];
         for (bytes, expected) in [
-            (foreign, FrameError::WrongExtension { found: 0x5453 }),
+            (foreign, FrameError::WrongExtension { found: 0x5453, expected: 0x5354 }),
             (too_long, FrameError::TooLong { length: MAX_PAYLOAD + 1 }),
             (huge, FrameError::TooLong { length: 1 << 16 }),
         ] {

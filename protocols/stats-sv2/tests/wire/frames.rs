@@ -75,7 +75,7 @@ proptest! {
         }
         let reference = Header::from_bytes(&bytes).unwrap();
         let expected = if reference.ext_type() != EXTENSION_TYPE {
-            Err(FrameError::WrongExtension { found: reference.ext_type() })
+            Err(FrameError::WrongExtension { found: reference.ext_type(), expected: EXTENSION_TYPE })
         } else if reference.payload_length() > MAX_PAYLOAD {
             Err(FrameError::TooLong { length: reference.payload_length() })
         } else {
@@ -103,7 +103,10 @@ proptest! {
 fn the_channel_bit_is_foreign() {
     let mut bytes = header(0x10, 0);
     bytes[1] |= 0x80;
-    assert_eq!(read_frame(&bytes), Err(FrameError::WrongExtension { found: EXTENSION_TYPE | 0x8000 }));
+    assert_eq!(
+        read_frame(&bytes),
+        Err(FrameError::WrongExtension { found: EXTENSION_TYPE | 0x8000, expected: EXTENSION_TYPE })
+    );
 }
 
 #[test]
