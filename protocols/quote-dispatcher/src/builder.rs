@@ -77,6 +77,8 @@ pub struct Timing {
     pub backoff_longest: Duration,
     /// Callbacks that may wait.
     pub callback_slots: usize,
+    /// How long the hub waits for room among them.
+    pub callback_patience: Duration,
 }
 
 impl Default for Timing {
@@ -88,6 +90,7 @@ impl Default for Timing {
             backoff_first: Duration::from_millis(200),
             backoff_longest: Duration::from_secs(5),
             callback_slots: CALLBACK_SLOTS,
+            callback_patience: Duration::from_secs(1),
         }
     }
 }

@@ -1,5 +1,5 @@
 //! Runs the host's callbacks, one after the other, on a thread of their own behind a bounded queue: a slow one delays only
-//! the next, a panic ends only itself, and when the queue is full the rest is dropped and counted (delivery rule 35).
+//! the next, a panic ends only itself, and what finds the queue full is dropped and counted (delivery rule 35).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -59,6 +59,16 @@ impl CallbackQueue {
         if self.queue.push(callback).is_err() {
             count(&self.gauges.callbacks_dropped);
         }
+    }
+
+    /// Callbacks that may wait.
+    pub(crate) fn slots(&self) -> usize {
+        self.queue.capacity()
+    }
+
+    /// Callbacks that wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.len()
     }
 
     /// Wakes the thread if something waits for it.

@@ -38,6 +38,7 @@
 mod backoff;
 mod book;
 mod builder;
+mod callback_pace;
 mod callback_thread;
 mod config;
 mod connection;

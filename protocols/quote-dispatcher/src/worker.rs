@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::backoff::Backoff;
 use crate::builder::Settings;
+use crate::callback_pace::CallbackPace;
 use crate::callback_thread::Callback;
 use crate::connection::{Connection, ConnectionError, Opening, Received};
 use crate::counters::count;
@@ -33,6 +34,9 @@ const TURNS_AT_ONCE: usize = 16;
 /// How often the book is rid of old hashes.
 const TIDY_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the hub looks whether the host's callbacks have made room.
+const WAIT_FOR_ROOM: Duration = Duration::from_millis(1);
+
 /// Requests of the host's threads.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -47,7 +51,10 @@ pub(crate) struct Worker {
     pending: PendingQuotes,
     link: Link,
     backoff: Backoff,
+    pace: CallbackPace,
     closing: Option<(Instant, Vec<SyncSender<CloseReport>>)>,
+    /// Quotes that closing has ended.
+    left: u64,
     next_drain: Instant,
     idle_passes: u32,
     tidy_at: Instant,
@@ -81,11 +88,13 @@ impl Worker {
         Self {
             pending: PendingQuotes::new(shared.book.clone(), settings.max_pending, settings.timeout),
             backoff: Backoff::new(settings.timing.backoff_first, settings.timing.backoff_longest),
+            pace: CallbackPace::new(settings.timing.callback_patience),
             settings,
             shared,
             commands,
             link: Link::Waiting { until: now },
             closing: None,
+            left: 0,
             next_drain: now,
             idle_passes: 0,
             tidy_at: now,
@@ -119,6 +128,13 @@ impl Worker {
     }
 
     async fn wait(&mut self) -> Wake {
+        if self.pace.is_waiting() {
+            // Not for the socket, which may be ready all the while.
+            return tokio::select! {
+                command = self.commands.recv() => Wake::Command(command),
+                () = tokio::time::sleep(WAIT_FOR_ROOM) => Wake::Time,
+            };
+        }
         let mut until = self.next_drain;
         match &mut self.link {
             Link::Waiting { until: retry_at } => {
@@ -163,12 +179,14 @@ impl Worker {
     /// Sends and receives what goes without waiting.
     fn pump(&mut self, now: Instant) -> Result<(), ConnectionError> {
         for _ in 0..TURNS_AT_ONCE {
+            // Those that were left for want of room come before more is read.
+            if !self.take_messages(now)? {
+                return Ok(());
+            }
             let Link::Up(up) = &mut self.link else { return Ok(()) };
             let received = up.connection.receive()?;
-            while let Link::Up(up) = &mut self.link
-                && let Some(message) = up.connection.next_message()?
-            {
-                self.take(message, now)?;
+            if !self.take_messages(now)? {
+                return Ok(());
             }
             if received == Received::End {
                 return Err(ConnectionError::Ended);
@@ -186,11 +204,22 @@ impl Worker {
         Ok(())
     }
 
+    /// Takes the messages that have come; `false` when some are left, since the host's callbacks have no room.
+    fn take_messages(&mut self, now: Instant) -> Result<bool, ConnectionError> {
+        while self.pace.may_call(&self.shared.callbacks, now) {
+            let Link::Up(up) = &mut self.link else { return Ok(true) };
+            let Some(message) = up.connection.next_message()? else { return Ok(true) };
+            self.take(message, now)?;
+        }
+        Ok(false)
+    }
+
     /// Hands requests to the connection while it has room; whether there were any.
     fn send_requests(&mut self, now: Instant) -> Result<bool, ConnectionError> {
         let Link::Up(up) = &mut self.link else { return Ok(false) };
         let mut sent = false;
         while up.connection.has_room()
+            && self.pace.may_call(&self.shared.callbacks, now)
             && let Some((quote, first_time)) = self.pending.next_to_send()
         {
             quote.request.to_message().encode(&mut self.frames);
@@ -270,7 +299,9 @@ impl Worker {
     }
 
     fn expire(&mut self, now: Instant) {
-        while let Some(quote) = self.pending.expire(now) {
+        while self.pace.may_call(&self.shared.callbacks, now)
+            && let Some(quote) = self.pending.expire(now)
+        {
             count(&self.shared.gauges.timed_out);
             let error = QuoteError::Timeout { after: self.settings.timeout };
             self.shared.callbacks.push(Callback::Error(error, Some(quote.share_hash())));
@@ -336,16 +367,21 @@ impl Worker {
         if !is_done && !over {
             return None;
         }
-        let mut left = 0;
         loop {
-            while let Some(quote) = self.pending.give_up(now) {
-                left += 1;
+            if self.pending.is_empty() {
+                let Some(quote) = self.shared.queue.pop() else { break };
+                self.pending.push(quote);
+            }
+            if !self.pace.may_call(&self.shared.callbacks, now) {
+                return None;
+            }
+            if let Some(quote) = self.pending.give_up(now) {
+                self.left += 1;
                 count(&self.shared.gauges.rejected);
                 self.shared.callbacks.push(Callback::Error(QuoteError::Closed, Some(quote.share_hash())));
             }
-            let Some(quote) = self.shared.queue.pop() else { break };
-            self.pending.push(quote);
         }
+        let left = self.left;
         self.shared.gauges.connected.store(false, Ordering::Relaxed);
         let (_, replies) = self.closing.take()?;
         Some((CloseReport { complete: left == 0, left }, replies))

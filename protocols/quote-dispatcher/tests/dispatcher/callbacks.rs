@@ -3,11 +3,12 @@
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
 
 use ehash::{MintQuoteResponseEvent, ParsedMintQuoteRequest, QuoteCallbacks, QuoteContext, QuoteError, ShareHash};
-use quote_dispatcher::Timing;
+use quote_dispatcher::{QuoteDispatcherBuilder, Timing};
 
-use crate::fake_mint::{FakeMint, quick, until};
+use crate::fake_mint::{FakeMint, PATIENCE, quick, until};
 use crate::recorder::Recorder;
 use crate::{hash, submit};
 
@@ -72,7 +73,7 @@ fn while_a_callback_hangs_quotes_go_on_and_the_rest_is_counted() {
     let mint = FakeMint::listen();
     let (inside, entered) = sync_channel(1);
     let (go_on, wait) = sync_channel(1);
-    let timing = Timing { callback_slots: 4, ..quick() };
+    let timing = Timing { callback_slots: 4, callback_patience: Duration::from_millis(50), ..quick() };
     let host = Arc::new(Hanging { inside, go_on: Mutex::new(wait) });
     let quotes = mint.dispatcher().timing(timing).start(host).unwrap();
     submit(&quotes, [0]);
@@ -86,4 +87,47 @@ fn while_a_callback_hangs_quotes_go_on_and_the_rest_is_counted() {
     // Of 100 sends and 100 responses one runs and four wait.
     assert_eq!(counters.callbacks_dropped, 200 - 1 - 4);
     drop(go_on);
+}
+
+/// Far more quotes at once than callbacks may wait.
+fn burst(mint: &FakeMint) -> QuoteDispatcherBuilder {
+    let timing = Timing { callback_slots: 16, callback_patience: PATIENCE, ..quick() };
+    mint.dispatcher().timing(timing)
+}
+
+const BURST: u32 = 2_000;
+
+#[test]
+fn a_burst_of_answers_loses_no_callback() {
+    let mint = FakeMint::listen();
+    let host = Recorder::new();
+    let quotes = burst(&mint).start(host.clone()).unwrap();
+    submit(&quotes, 0..BURST);
+    let mut session = mint.accept();
+    session.requests(BURST as usize).into_iter().for_each(|hash| session.answer(hash));
+    // Fails where one is not sent before its answer.
+    assert_eq!(host.await_endings(BURST as usize).len(), BURST as usize);
+    let counters = quotes.counters();
+    assert_eq!((counters.answered, counters.callbacks_dropped), (u64::from(BURST), 0));
+}
+
+#[test]
+fn a_burst_of_timeouts_loses_no_callback() {
+    let mint = FakeMint::listen();
+    let host = Recorder::new();
+    let quotes = burst(&mint).timeout(Duration::from_millis(50)).start(host.clone()).unwrap();
+    submit(&quotes, 0..BURST);
+    assert_eq!(host.await_endings(BURST as usize).len(), BURST as usize);
+    assert_eq!((quotes.counters().timed_out, quotes.counters().callbacks_dropped), (u64::from(BURST), 0));
+}
+
+#[test]
+fn closing_with_many_quotes_loses_no_callback() {
+    let mint = FakeMint::listen();
+    let host = Recorder::new();
+    let quotes = burst(&mint).max_pending(100).start(host.clone()).unwrap();
+    submit(&quotes, 0..BURST);
+    assert_eq!(quotes.close(Duration::ZERO).left, u64::from(BURST));
+    assert!(host.endings().len() == BURST as usize && host.endings().values().all(|ending| ending == "closed"));
+    assert_eq!(quotes.counters().callbacks_dropped, 0);
 }
