@@ -1,10 +1,13 @@
 //! What the SQLite history and the other files of a sidecar say, read from outside with plain SQL: the stories check the
 //! product's own files, not its opinion of them.
 
+mod quotes;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+pub use quotes::{QuoteLife, QuoteRow, quote_lives};
 use rusqlite::{Connection, OpenFlags};
 
 /// A history file, opened for reading.

@@ -8,9 +8,12 @@
 pub mod history;
 pub mod http;
 pub mod mining_chain;
+pub mod mint;
 mod noise;
 pub mod ports;
 pub mod process;
+pub mod quoting_host;
+pub mod recipe;
 pub mod share_stream;
 pub mod sidecar;
 pub mod sri;
@@ -22,7 +25,9 @@ pub mod test_folder;
 pub mod wait;
 
 pub use mining_chain::MiningChain;
+pub use mint::Mint;
 pub use process::Process;
+pub use quoting_host::QuotingHost;
 pub use sidecar::Sidecar;
 pub use sri::{Pool, Translator};
 pub use sri_api::{MonitoringApi, PoolSnapshot, TranslatorSnapshot};

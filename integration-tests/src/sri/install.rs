@@ -117,7 +117,7 @@ impl Counterpart {
     }
 
     /// The pool speaks Cap'n Proto to Bitcoin Core and compiles its schemas while building.
-    fn check_system_packages(self) -> Result<(), InstallError> {
+    pub(crate) fn check_system_packages(self) -> Result<(), InstallError> {
         if self != Self::POOL {
             return Ok(());
         }
@@ -154,7 +154,7 @@ pub fn fetch_all() -> Result<Vec<PathBuf>, InstallError> {
     Ok(binaries)
 }
 
-fn cache_folder() -> Result<PathBuf, InstallError> {
+pub(crate) fn cache_folder() -> Result<PathBuf, InstallError> {
     let folder = match std::env::var_os(CACHE_VARIABLE) {
         Some(folder) => PathBuf::from(folder),
         None => {
@@ -168,13 +168,13 @@ fn cache_folder() -> Result<PathBuf, InstallError> {
 }
 
 /// Waits for its turn to build. One lock for all counterparts: two builds at once would only be slower.
-fn lock(cache: &Path) -> Result<File, InstallError> {
+pub(crate) fn lock(cache: &Path) -> Result<File, InstallError> {
     let path = cache.join("lock");
     File::create(&path)
         .and_then(|file| file.lock().map(|()| file))
         .map_err(|source| InstallError::Cache { path, source })
 }
 
-fn create_folder(path: &Path) -> Result<(), InstallError> {
+pub(crate) fn create_folder(path: &Path) -> Result<(), InstallError> {
     fs::create_dir_all(path).map_err(|source| InstallError::Cache { path: path.to_owned(), source })
 }

@@ -5,6 +5,7 @@
 mod bridge;
 mod crashes;
 mod disks;
+mod mints;
 mod open_files;
 mod short_form;
 mod sri_chain;
