@@ -14,8 +14,8 @@ use ehash::{MintQuoteResponseEvent, PaymentFailedEvent, QuoteCallbacks, QuoteErr
 use crate::counters::{Gauges, count};
 use crate::quote::Quote;
 
-/// Callbacks that may wait, about 2 MiB of them.
-pub(crate) const CALLBACK_SLOTS: usize = 16_384;
+/// Callbacks that may wait, about 1 MiB of them.
+pub(crate) const CALLBACK_SLOTS: usize = 8_192;
 
 /// How long a callback may wait that came without a wake-up: one from the host's own threads, which must not pay for it.
 const LOOK_EVERY: Duration = Duration::from_millis(50);

@@ -15,7 +15,7 @@ use crate::callback_thread::{Callback, CallbackQueue};
 use crate::counters::{Gauges, QuoteCounters, count};
 use crate::hub::{MintPoolMessageHub, Shared};
 use crate::key_cache::KeyCache;
-use crate::quote::Quote;
+use crate::quote::{Quote, SinceStart};
 
 /// How long dropping the last handle waits for answers while the mint is connected.
 pub const DROP_DEADLINE: Duration = Duration::from_millis(500);
@@ -114,6 +114,7 @@ impl QuoteDispatcher {
         let (open, queue_slots) =
             if builder.dispatch { (settings.max_pending + settings.queue_slots, settings.queue_slots) } else { (0, 1) };
         let shared = Arc::new(Shared {
+            start: Instant::now(),
             queue: ArrayQueue::new(queue_slots),
             book: Arc::new(QuoteBook::new(open)),
             callbacks: Arc::new(CallbackQueue::new(gauges.clone(), settings.timing.callback_slots.max(1))),
@@ -211,7 +212,7 @@ impl Running {
                 downstream_id: context.downstream_id,
                 channel_id: context.channel_id,
                 sequence_number: context.sequence_number,
-                submitted,
+                submitted: SinceStart::new(shared.start, submitted),
             };
             shared.queue.push(quote).map_err(|_| QuoteError::QueueFull { limit: self.queue_slots })
         });

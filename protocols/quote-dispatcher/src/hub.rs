@@ -31,6 +31,7 @@ const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// What the host's threads and the hub's share.
 #[derive(Debug)]
 pub(crate) struct Shared {
+    pub(crate) start: Instant,
     pub(crate) queue: ArrayQueue<Quote>,
     pub(crate) book: Arc<QuoteBook>,
     pub(crate) gauges: Arc<Gauges>,

@@ -28,6 +28,7 @@ pub(crate) struct PendingQuotes {
     book: Arc<QuoteBook>,
     limit: usize,
     timeout: Duration,
+    start: Instant,
     /// By number, and so nearly by age: numbers are given in the order of the queue. The first one has not ended.
     places: VecDeque<Place>,
     /// Places that have not ended.
@@ -55,8 +56,18 @@ pub(crate) enum Answer {
 }
 
 impl PendingQuotes {
-    pub(crate) fn new(book: Arc<QuoteBook>, limit: usize, timeout: Duration) -> Self {
-        Self { book, limit, timeout, places: VecDeque::new(), live: 0, next_number: 0, next_to_send: 0, in_order: true }
+    pub(crate) fn new(book: Arc<QuoteBook>, limit: usize, timeout: Duration, start: Instant) -> Self {
+        Self {
+            book,
+            limit,
+            timeout,
+            start,
+            places: VecDeque::new(),
+            live: 0,
+            next_number: 0,
+            next_to_send: 0,
+            in_order: true,
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -125,7 +136,7 @@ impl PendingQuotes {
     /// Ends the oldest quote if its time is over.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Quote> {
         let oldest = self.places.front()?;
-        if now.duration_since(oldest.quote.submitted) < self.timeout {
+        if now.duration_since(oldest.quote.submitted.to_instant(self.start)) < self.timeout {
             return None;
         }
         // The answer to one that was sent may still come, as an error without a hash: from now on errors cannot be told

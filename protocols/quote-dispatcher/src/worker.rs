@@ -86,7 +86,7 @@ impl Worker {
     pub(crate) fn new(settings: Settings, shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Self {
         let now = Instant::now();
         Self {
-            pending: PendingQuotes::new(shared.book.clone(), settings.max_pending, settings.timeout),
+            pending: PendingQuotes::new(shared.book.clone(), settings.max_pending, settings.timeout, shared.start),
             backoff: Backoff::new(settings.timing.backoff_first, settings.timing.backoff_longest),
             pace: CallbackPace::new(settings.timing.callback_patience),
             settings,

@@ -10,6 +10,7 @@ mod heavy;
 mod ingest;
 mod paced;
 mod publish;
+mod quotes;
 mod reference;
 mod sessions;
 mod sidecar_process;
@@ -21,7 +22,7 @@ use anyhow::{Result, bail};
 use table::Table;
 
 /// What can be chosen with `--only`, in the order of the table.
-const GROUPS: [&str; 6] = ["decode", "publish", "ingest", "paced", "sessions", "startup"];
+const GROUPS: [&str; 7] = ["decode", "publish", "quotes", "ingest", "paced", "sessions", "startup"];
 
 struct Options {
     groups: Vec<String>,
@@ -37,6 +38,7 @@ fn main() -> Result<()> {
         match group.as_str() {
             "decode" => decode::measure(&mut table),
             "publish" => publish::measure(&mut table)?,
+            "quotes" => quotes::measure(&mut table, options.quick)?,
             "ingest" => ingest::measure(&mut table, options.quick)?,
             "paced" => paced::measure(&mut table, options.quick)?,
             "sessions" => sessions::measure(&mut table, options.quick)?,
@@ -56,6 +58,10 @@ fn options() -> Result<Options> {
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--quick" => options.quick = true,
+            quotes::PENDING_MEMORY_OPTION => {
+                println!("{}", quotes::pending_memory()?);
+                std::process::exit(0);
+            }
             "--only" => {
                 let Some(list) = arguments.next() else { bail!("--only wants groups: {}", GROUPS.join(",")) };
                 options.groups = list.split(',').map(str::to_owned).collect();

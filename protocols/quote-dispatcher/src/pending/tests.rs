@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use stats_sv2::Amount;
 
 use super::*;
+use crate::quote::SinceStart;
 
 const TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -12,7 +13,7 @@ fn hash(number: usize) -> ShareHash {
     ShareHash::from_digest_bytes(bytes)
 }
 
-fn quote(number: usize, submitted: Instant) -> Quote {
+fn quote(number: usize, submitted: SinceStart) -> Quote {
     let key: LockingKey = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap();
     Quote {
         request: build_parsed_quote_request(hash(number), Amount(1), key).unwrap(),
@@ -123,7 +124,7 @@ proptest! {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let book = Arc::new(QuoteBook::new(128));
-        let mut pending = PendingQuotes::new(book.clone(), 1000, TIMEOUT);
+        let mut pending = PendingQuotes::new(book.clone(), 1000, TIMEOUT, at(0));
         let mut model = Model { quotes: Vec::new(), in_order: true, now: 0 };
         let mut ended = 0;
         for action in actions {
@@ -132,7 +133,7 @@ proptest! {
                 Action::Push => {
                     let number = model.quotes.len();
                     prop_assert!(book.begin(hash(number)));
-                    pending.push(quote(number, now));
+                    pending.push(quote(number, SinceStart::new(at(0), now)));
                     model.quotes.push(ModelQuote { state: State::Pending, at: model.now, ever_sent: false, sent_here: false });
                 }
                 Action::Send => {
@@ -193,13 +194,13 @@ proptest! {
 fn one_that_is_never_answered_holds_no_place_for_the_others() {
     let now = Instant::now();
     let book = Arc::new(QuoteBook::new(16));
-    let mut pending = PendingQuotes::new(book.clone(), 2, TIMEOUT);
+    let mut pending = PendingQuotes::new(book.clone(), 2, TIMEOUT, now);
     assert!(book.begin(hash(0)));
-    pending.push(quote(0, now));
+    pending.push(quote(0, SinceStart::new(now, now)));
     for number in 1..20_000 {
         assert!(pending.has_room());
         assert!(book.begin(hash(number)));
-        pending.push(quote(number, now));
+        pending.push(quote(number, SinceStart::new(now, now)));
         assert!(!pending.has_room());
         pending.next_to_send();
         assert!(matches!(pending.answer(hash(number), "q", now), Answer::Answered(_)));
