@@ -1,0 +1,286 @@
+//! Numbers, times and names as the pages write them. A number comes with its window and its sample, a state comes in words.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use maud::{Markup, html};
+use mining_stats::{Estimate, Reading, text};
+use sink_sqlite::query::WindowReading;
+
+/// A window that was observed for less than this part says so.
+const MOSTLY_OBSERVED: f64 = 0.95;
+
+/// The state of a reading, as a class name; a state that these pages do not know is shown by its text alone.
+pub(super) fn state(reading: &Reading) -> &'static str {
+    match reading {
+        Reading::Measured(_) => "measured",
+        Reading::ObservedZero { .. } => "observed_zero",
+        Reading::Gap => "gap",
+        Reading::WarmingUp { .. } => "warming_up",
+        Reading::Stale { .. } => "stale",
+        _ => "unknown",
+    }
+}
+
+/// The value of a reading, or the word for having none.
+pub(super) fn value(reading: &Reading) -> String {
+    match reading {
+        Reading::Measured(estimate) => text::rate(estimate),
+        Reading::Stale { last: Some(last), .. } => format!("stale, was {}", text::rate(last)),
+        Reading::Stale { last: None, .. } => "stale".to_owned(),
+        other => text::reading(other),
+    }
+}
+
+/// A reading with its state told by look and by word.
+pub(super) fn reading(reading: &Reading) -> Markup {
+    html! { span class=(format!("reading is-{}", state(reading))) { (value(reading)) } }
+}
+
+/// What a reading rests on: uncertainty, shares, and the time that was observed.
+pub(super) fn basis(window: &WindowReading) -> String {
+    let length = length(window.window_ms);
+    match &window.reading {
+        Reading::Measured(estimate) => format!("{} in {}", text::uncertainty(estimate), observed(window)),
+        Reading::ObservedZero { .. } => format!("no share in {}", observed(window)),
+        Reading::Gap => format!("nothing observed in {length}"),
+        Reading::WarmingUp { observed_ms } => format!("no share yet in {}", self::length(*observed_ms)),
+        Reading::Stale { age_ms, .. } => format!("source silent for {}", self::length(*age_ms)),
+        _ => length,
+    }
+}
+
+/// `5 m`, or `3 m of 5 m` where a part was not observed.
+fn observed(window: &WindowReading) -> String {
+    let whole = window.window_ms.max(1);
+    let span = length(round_window(whole));
+    if (window.observed_ms as f64) < whole as f64 * MOSTLY_OBSERVED {
+        format!("{} of {span}", length(window.observed_ms))
+    } else {
+        span
+    }
+}
+
+/// Windows begin at a bucket and so are a little longer than their name: 5 m 12 s is called 5 m.
+fn round_window(ms: u64) -> u64 {
+    const NAMED: [u64; 7] = [60, 300, 900, 3_600, 21_600, 86_400, 604_800];
+    let named = NAMED.into_iter().map(|seconds| seconds * 1000).rev().find(|named| *named <= ms);
+    named.filter(|named| ms - named <= (named / 5).max(60_000)).unwrap_or(ms)
+}
+
+/// The 95 % interval of an estimate, such as `96 to 124 TH/s`.
+pub(super) fn interval(estimate: &Estimate) -> String {
+    let digits = match estimate.relative_error() {
+        error if error > 0.05 => 2,
+        error if error > 0.005 => 3,
+        _ => 4,
+    };
+    let (low, high) = (text::hashrate(estimate.low, digits), text::hashrate(estimate.high, digits));
+    match (low.split_once(' '), high.split_once(' ')) {
+        (Some((number, low_unit)), Some((_, high_unit))) if low_unit == high_unit => format!("{number} to {high}"),
+        _ => format!("{low} to {high}"),
+    }
+}
+
+/// A length of time with at most two units: `12 s`, `3 m 10 s`, `2 h`, `4 d 6 h`.
+pub(super) fn length(ms: u64) -> String {
+    let seconds = ms / 1000;
+    let two = |major: u64, unit: &str, minor: u64, small: &str| match minor {
+        0 => format!("{major} {unit}"),
+        _ => format!("{major} {unit} {minor} {small}"),
+    };
+    match seconds {
+        0 if ms > 0 => format!("{ms} ms"),
+        0..60 => format!("{seconds} s"),
+        60..3_600 => two(seconds / 60, "m", seconds % 60, "s"),
+        3_600..86_400 => two(seconds / 3_600, "h", seconds % 3_600 / 60, "m"),
+        _ => two(seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    }
+}
+
+/// A long time in the unit that people use for it: days up to 60, then years.
+pub(super) fn long_time(seconds: f64) -> String {
+    const DAY: f64 = 86_400.0;
+    match seconds {
+        s if s < 60.0 * DAY => length((s * 1000.0) as u64),
+        s if s < 1_000.0 * 365.25 * DAY => format!("{:.1} years", s / (365.25 * DAY)),
+        s => format!("{} years", count((s / (365.25 * DAY)).min(1e15) as u64)),
+    }
+}
+
+/// A whole number in groups of three.
+pub(super) fn count(number: u64) -> String {
+    digits(&number.to_string())
+}
+
+/// Decimal digits in groups of three, for amounts that are longer than any integer.
+pub(super) fn digits(number: &str) -> String {
+    let mut grouped = String::with_capacity(number.len() + number.len() / 3);
+    for (index, digit) in number.chars().enumerate() {
+        if index > 0 && (number.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+/// `part` of `whole` in per cent; `None` of nothing.
+pub(super) fn per_cent(part: u64, whole: u64) -> Option<String> {
+    (whole > 0).then(|| {
+        let per_cent = part as f64 / whole as f64 * 100.0;
+        match per_cent {
+            p if part > 0 && p < 0.01 => "under 0.01 %".to_owned(),
+            p if p < 10.0 => format!("{p:.2} %"),
+            p => format!("{p:.1} %"),
+        }
+    })
+}
+
+/// A probability or a part in per cent with two significant digits.
+pub(super) fn part(value: f64) -> String {
+    let per_cent = value * 100.0;
+    match per_cent {
+        p if p <= 0.0 => "0 %".to_owned(),
+        p if p < 0.01 => "under 0.01 %".to_owned(),
+        p if p < 1.0 => format!("{p:.2} %"),
+        p if p < 10.0 => format!("{p:.1} %"),
+        p => format!("{p:.0} %"),
+    }
+}
+
+/// A count with its word: `1 share`, `3 shares`.
+pub(super) fn plural(number: u64, word: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {word}{ending}", count(number))
+}
+
+/// Bytes with a binary prefix.
+pub(super) fn bytes(number: u64) -> String {
+    match number {
+        n if n < 1 << 10 => format!("{n} B"),
+        n if n < 1 << 20 => format!("{:.1} KiB", n as f64 / 1024.0),
+        n if n < 1 << 30 => format!("{:.1} MiB", n as f64 / f64::from(1 << 20)),
+        n => format!("{:.2} GiB", n as f64 / f64::from(1 << 30)),
+    }
+}
+
+/// A moment, in UTC; scripts write it in the reader's own time zone where that is asked for.
+pub(super) fn moment(ms: u64) -> Markup {
+    let stamp = stamp(ms);
+    html! { time datetime=(stamp) data-ms=(ms) { (stamp.get(..10).unwrap_or_default()) " " (stamp.get(11..19).unwrap_or_default()) } }
+}
+
+/// How long ago a moment was; scripts let it tick.
+pub(super) fn ago(ms: u64, now_ms: u64) -> Markup {
+    let words = match now_ms.checked_sub(ms) {
+        Some(age) => format!("{} ago", length(age / 1000 * 1000)),
+        None => "now".to_owned(),
+    };
+    html! { time datetime=(stamp(ms)) data-ms=(ms) data-ago="" { (words) } }
+}
+
+/// [`ago`], or words where it never was.
+pub(super) fn ago_or(ms: Option<u64>, now_ms: u64, never: &str) -> Markup {
+    match ms {
+        Some(ms) => ago(ms, now_ms),
+        None => html! { span.note { (never) } },
+    }
+}
+
+fn stamp(ms: u64) -> String {
+    // Times come from the network; the last second of the year 9999 is as far as the format goes.
+    const LAST: u64 = 253_402_300_799_000;
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_millis(ms.min(LAST))).to_string()
+}
+
+/// Text from the network: escaped, isolated from the writing direction of what is around it, cut by the styles, whole as a
+/// tooltip. Characters without a shape would hide things, so they are shown as such.
+pub(super) fn untrusted(text: &str) -> Markup {
+    let shown = visible(text);
+    html! { bdi.name title=(shown) { (shown) } }
+}
+
+/// The same within a sentence: not cut.
+pub(super) fn untrusted_inline(text: &str) -> Markup {
+    html! { bdi { (visible(text)) } }
+}
+
+/// Replaces control and direction characters, and writes an empty text in words.
+pub(super) fn visible(text: &str) -> String {
+    let hidden = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    };
+    match text.trim() {
+        "" => "(empty)".to_owned(),
+        _ => text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect(),
+    }
+}
+
+/// Something that is not known.
+pub(super) fn unknown() -> Markup {
+    html! { span.note { "unknown" } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_have_two_units_at_most() {
+        for (ms, expected) in [
+            (0, "0 s"),
+            (12, "12 ms"),
+            (59_999, "59 s"),
+            (190_000, "3 m 10 s"),
+            (7_200_000, "2 h"),
+            (90_061_000, "1 d 1 h"),
+        ] {
+            assert_eq!(length(ms), expected);
+        }
+        assert_eq!(long_time(13_600.0 * 365.25 * 86_400.0), "13,600 years");
+    }
+
+    #[test]
+    fn amounts_of_any_length_are_grouped() {
+        assert_eq!(count(0), "0");
+        assert_eq!(count(999), "999");
+        assert_eq!(count(1_234_567), "1,234,567");
+        assert_eq!(digits("340282366920938463463374607431768211455"), "340,282,366,920,938,463,463,374,607,431,768,211,455");
+    }
+
+    #[test]
+    fn a_part_of_nothing_is_not_zero_per_cent() {
+        assert_eq!(per_cent(0, 0), None);
+        assert_eq!(per_cent(1, 1_000_000).unwrap(), "under 0.01 %");
+        assert_eq!(per_cent(1, 3).unwrap(), "33.3 %");
+    }
+
+    #[test]
+    fn names_from_the_network_stay_text() {
+        let markup = untrusted("<img src=x onerror=alert(1)>\"' \u{202e}gnp.exe").into_string();
+        assert!(markup.contains("&lt;img src=x onerror=alert(1)&gt;&quot;"), "{markup}");
+        assert!(!markup.contains('\u{202e}') && !markup.contains("<img"), "{markup}");
+        assert!(untrusted(" ").into_string().contains("(empty)"));
+    }
+
+    #[test]
+    fn the_states_of_a_reading_have_different_words_and_looks() {
+        let readings = [
+            Reading::ObservedZero { below: None, observed_ms: 60_000 },
+            Reading::Gap,
+            Reading::WarmingUp { observed_ms: 5_000 },
+            Reading::Stale { last: None, age_ms: 90_000 },
+        ];
+        let looks: std::collections::BTreeSet<_> = readings.iter().map(|r| reading(r).into_string()).collect();
+        assert_eq!(looks.len(), readings.len());
+        assert!(looks.iter().all(|look| !look.contains(">0")), "no state is a zero: {looks:?}");
+    }
+
+    #[test]
+    fn a_window_is_called_by_its_name() {
+        assert_eq!(length(round_window(312_000)), "5 m");
+        assert_eq!(length(round_window(3_633_000)), "1 h");
+        assert_eq!(length(round_window(10_000)), "10 s");
+    }
+}

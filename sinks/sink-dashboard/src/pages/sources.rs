@@ -1,0 +1,104 @@
+//! Which source a page is about, and how the sources are.
+
+use maud::{Markup, html};
+use mining_stats::reading::STALE_AFTER_MS;
+use sink_sqlite::query::{GroupView, Overview, SourceView};
+
+use super::address::Address;
+use super::numbers;
+
+/// How a source is, in words and as a class name.
+pub(super) fn health_words(source: &SourceView, now_ms: u64) -> (&'static str, String) {
+    let silent_ms = now_ms.saturating_sub(source.last_event_ms);
+    let ended = source.sessions.first().and_then(|session| session.ended_ms.zip(session.outcome));
+    match ended {
+        Some((_, outcome)) => ("is-stale", format!("ended ({outcome}), silent for {}", numbers::length(silent_ms))),
+        None if silent_ms > STALE_AFTER_MS => ("is-stale", format!("stale for {}", numbers::length(silent_ms))),
+        None => ("is-live", "live".to_owned()),
+    }
+}
+
+/// How a source is.
+pub(super) fn health(source: &SourceView, now_ms: u64) -> Markup {
+    let (class, words) = health_words(source, now_ms);
+    html! { span class=(format!("health {class}")) { (words) } }
+}
+
+/// The source of this name, or the one that has most to show: the first by name with shares, then the first by name.
+pub(super) fn choose<'a>(overview: &'a Overview, wanted: Option<&str>) -> Option<&'a SourceView> {
+    match wanted {
+        Some(wanted) => overview.sources.iter().find(|source| source.publisher == wanted),
+        None => overview.sources.iter().min_by_key(|source| (group(source).is_none(), &source.publisher)),
+    }
+}
+
+/// Whether a source serves SV1 miners: a translator.
+pub(super) fn is_miner_side(source: &SourceView) -> bool {
+    source.miners.is_some() || source.role == "proxy"
+}
+
+/// The shares that a source is about: those of its miners where it has any, else those over its channels.
+pub(super) fn group(source: &SourceView) -> Option<&GroupView> {
+    source.miners.as_ref().or(source.channels.as_ref())
+}
+
+/// All sources with their health, first on the first page.
+pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup {
+    let now_ms = overview.now_ms;
+    html! {
+        div.frame tabindex="0" role="region" aria-label="Sources" data-sources="" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Source" }
+                        th scope="col" { "State" }
+                        th scope="col" { "Last event" }
+                        th.wide scope="col" { "Program" }
+                        th.wide scope="col" { "Session since" }
+                        th scope="col" { "Events lost" }
+                    }
+                }
+                tbody {
+                    @for source in &overview.sources {
+                        @let is_chosen = chosen.is_some_and(|chosen| chosen.publisher == source.publisher);
+                        tr data-key=(source.publisher) class=[is_chosen.then_some("is-chosen")] {
+                            th scope="row" {
+                                a.name href=(Address::new("/").with("source", source.publisher.as_str()).text())
+                                    aria-current=[is_chosen.then_some("true")] { (numbers::untrusted(&source.publisher)) }
+                                span.basis { (source.role) }
+                            }
+                            td { (health(source, now_ms)) }
+                            td { (numbers::ago(source.last_event_ms, now_ms)) }
+                            td.wide { (numbers::untrusted(&source.vendor)) }
+                            td.wide {
+                                @match source.sessions.first() {
+                                    Some(session) => { (numbers::moment(session.started_ms)) }
+                                    None => { (numbers::unknown()) }
+                                }
+                            }
+                            td { (lost(source)) }
+                        }
+                    }
+                }
+            }
+        }
+        @if overview.sources_total > overview.sources.len() as u64 {
+            p.note { (overview.sources.len()) " of " (numbers::count(overview.sources_total)) " sources are listed, the most recently heard ones." }
+        }
+    }
+}
+
+/// What is known to be lost of a source.
+pub(super) fn lost(source: &SourceView) -> Markup {
+    html! {
+        @match source.events_dropped.saturating_add(source.events_missing) {
+            0 => { "none" }
+            lost => {
+                span.health.is-lossy { (numbers::count(lost)) }
+                span.basis {
+                    (numbers::count(source.events_dropped)) " dropped by it, " (numbers::count(source.events_missing)) " missing"
+                }
+            }
+        }
+    }
+}

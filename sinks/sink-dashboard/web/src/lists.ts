@@ -1,0 +1,60 @@
+// Sorting, searching and turning pages of a list without loading the page anew. The addresses are the server's own links.
+
+import { goTo } from "./refresh";
+
+const TYPING_PAUSE_MS = 200;
+
+export function startLists(): void {
+  document.addEventListener("click", (event) => {
+    if (
+      event.defaultPrevented ||
+      event.button !== 0 ||
+      event.metaKey ||
+      event.ctrlKey ||
+      event.shiftKey ||
+      event.altKey
+    )
+      return;
+    const link =
+      event.target instanceof Element
+        ? event.target.closest<HTMLAnchorElement>("a[data-sort], a[data-turn]")
+        : null;
+    if (!link) return;
+    event.preventDefault();
+    void goTo(link.href, "push");
+  });
+
+  let typing = 0;
+  const ask = (form: HTMLFormElement, remember: "push" | "replace") => {
+    clearTimeout(typing);
+    const query = new URLSearchParams();
+    for (const [name, value] of new FormData(form)) {
+      if (typeof value === "string" && value !== "") query.set(name, value);
+    }
+    const text = query.toString();
+    void goTo(
+      text ? `${form.getAttribute("action")}?${text}` : (form.getAttribute("action") ?? ""),
+      remember,
+    );
+  };
+  document.addEventListener("input", (event) => {
+    const form =
+      event.target instanceof HTMLInputElement
+        ? event.target.closest<HTMLFormElement>("[data-filters]")
+        : null;
+    if (!form || !(event.target instanceof HTMLInputElement) || event.target.type !== "search") return;
+    clearTimeout(typing);
+    typing = setTimeout(() => ask(form, "replace"), TYPING_PAUSE_MS);
+  });
+  document.addEventListener("change", (event) => {
+    const control = event.target instanceof HTMLElement ? event.target : null;
+    const form = control?.closest<HTMLFormElement>("[data-filters]");
+    if (form && !(control instanceof HTMLInputElement && control.type === "search")) ask(form, "push");
+  });
+  document.addEventListener("submit", (event) => {
+    const form = event.target instanceof HTMLFormElement ? event.target : null;
+    if (!form?.matches("[data-filters]")) return;
+    event.preventDefault();
+    ask(form, "push");
+  });
+}

@@ -1,0 +1,192 @@
+// The two plots of a graph, drawn by uPlot: hashrate with its band, and shares. Gaps stay gaps and are shaded; marks are lines.
+
+import uPlot from "uplot";
+import { dayText, inZone, timeText } from "./clock";
+import type { GraphData, MarkKind } from "./graph-data";
+import { hashrate } from "./numbers";
+
+export type PlotKind = "hashrate" | "shares";
+
+export interface PlotEvents {
+  zoom(from: number, to: number): void;
+  back(): void;
+  point(index: number | null): void;
+}
+
+const SYNC = "graphs";
+const DAY_S = 86_400;
+
+function color(name: string): string {
+  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+}
+
+/** Columns as uPlot wants them: moments are the middles of the steps. */
+export function columns(kind: PlotKind, data: GraphData): uPlot.AlignedData {
+  const times = data.value.map((_, index) => (data.from_ms + (index + 0.5) * data.step_ms) / 1000);
+  if (kind === "hashrate") return [times, data.high, data.low, data.value];
+  const total = data.accepted.map((accepted, index) =>
+    accepted === null ? null : accepted + (data.rejected[index] ?? 0),
+  );
+  return [times, total, data.accepted];
+}
+
+function moments(_: uPlot, splits: number[], __: number, ___: number, step: number): string[] {
+  return splits.map((at) => {
+    const date = inZone(at * 1000);
+    const midnight = date.getHours() === 0 && date.getMinutes() === 0;
+    return step >= DAY_S || midnight
+      ? dayText(date).slice(step >= 28 * DAY_S ? 0 : 5)
+      : timeText(date, step < 60);
+  });
+}
+
+/** Shades what was not observed, below everything else. */
+function gaps(data: () => GraphData): uPlot.Plugin {
+  return {
+    hooks: {
+      drawClear: (plot) => {
+        const { ctx, bbox } = plot;
+        const { from_ms, step_ms, value } = data();
+        ctx.save();
+        ctx.fillStyle = color("--sunken");
+        for (let index = 0; index < value.length; index++) {
+          if (value[index] !== null) continue;
+          const begin = index;
+          while (index + 1 < value.length && value[index + 1] === null) index++;
+          const x = (at: number) => plot.valToPos((from_ms + at * step_ms) / 1000, "x", true);
+          const left = Math.max(x(begin), bbox.left);
+          const right = Math.min(x(index + 1), bbox.left + bbox.width);
+          if (right > left) ctx.fillRect(left, bbox.top, right - left, bbox.height);
+        }
+        ctx.restore();
+      },
+    },
+  };
+}
+
+function marks(data: () => GraphData): uPlot.Plugin {
+  const colors: Record<MarkKind, string> = { block: "--second", restart: "--soft", outage: "--soft" };
+  return {
+    hooks: {
+      draw: (plot) => {
+        const { ctx, bbox } = plot;
+        ctx.save();
+        ctx.lineWidth = devicePixelRatio * 1.5;
+        for (const mark of data().marks) {
+          const x = plot.valToPos(mark.at_ms / 1000, "x", true);
+          if (x < bbox.left || x > bbox.left + bbox.width) continue;
+          ctx.strokeStyle = color(colors[mark.kind]);
+          ctx.setLineDash(mark.kind === "block" ? [] : [4 * devicePixelRatio, 4 * devicePixelRatio]);
+          ctx.beginPath();
+          ctx.moveTo(x, bbox.top);
+          ctx.lineTo(x, bbox.top + bbox.height);
+          ctx.stroke();
+        }
+        ctx.restore();
+      },
+    },
+  };
+}
+
+function series(kind: PlotKind): { series: uPlot.Series[]; bands: uPlot.Band[] } {
+  const [accent, wash, bad] = [color("--accent"), color("--accent-wash"), color("--bad")];
+  if (kind === "hashrate") {
+    const edge = { stroke: "transparent", points: { show: false }, width: 0 };
+    return {
+      series: [
+        {},
+        { ...edge, label: "high" },
+        { ...edge, label: "low" },
+        { label: "hashrate", stroke: accent, width: 1.6 },
+      ],
+      bands: [{ series: [1, 2], fill: wash }],
+    };
+  }
+  const bars = uPlot.paths.bars?.({ size: [0.9, 40, 1], gap: 0 });
+  const bar = (label: string, fill: string): uPlot.Series => ({
+    label,
+    fill,
+    stroke: fill,
+    width: 0,
+    points: { show: false },
+    ...(bars ? { paths: bars } : {}),
+  });
+  return { series: [{}, bar("rejected", bad), bar("accepted", accent)], bands: [] };
+}
+
+export function makePlot(
+  kind: PlotKind,
+  place: HTMLElement,
+  data: () => GraphData,
+  events: PlotEvents,
+): uPlot {
+  const font = `12px ${getComputedStyle(document.body).fontFamily}`;
+  const [soft, line] = [color("--soft"), color("--line")];
+  const axis: uPlot.Axis = { stroke: soft, font, grid: { stroke: line, width: 1 }, ticks: { show: false } };
+  const rate = kind === "hashrate";
+  const current = data();
+  const options: uPlot.Options = {
+    width: place.clientWidth,
+    height: place.clientHeight,
+    padding: [10, 8, 0, 0],
+    legend: { show: false },
+    cursor: {
+      sync: { key: SYNC, setSeries: false },
+      drag: { x: true, y: false, setScale: false, dist: 6 },
+      y: false,
+      points: { size: 7 },
+    },
+    scales: {
+      x: { time: true, range: () => [data().from_ms / 1000, data().to_ms / 1000] },
+      y: { range: () => [0, top(kind, data())] },
+    },
+    axes: [
+      { ...axis, values: moments, space: 64 },
+      {
+        ...axis,
+        size: 76,
+        space: rate ? 42 : 30,
+        values: (_, splits) =>
+          splits.map((value) =>
+            rate ? hashrate(value) : value % 1 === 0 ? value.toLocaleString("en-US") : "",
+          ),
+      },
+    ],
+    ...series(kind),
+    plugins: [gaps(data), marks(data)],
+    hooks: {
+      setSelect: [
+        (plot) => {
+          const { left, width } = plot.select;
+          if (width < 6) return;
+          const at = (position: number) => plot.posToVal(position, "x") * 1000;
+          plot.setSelect({ left: 0, width: 0, top: 0, height: 0 }, false);
+          events.zoom(at(left), at(left + width));
+        },
+      ],
+      setCursor: [(plot) => events.point(plot.cursor.idx ?? null)],
+      ready: [
+        (plot) => {
+          plot.over.addEventListener("dblclick", (event) => {
+            event.stopImmediatePropagation();
+            events.back();
+          });
+        },
+      ],
+    },
+    tzDate: (at) => inZone(at * 1000),
+  };
+  return new uPlot(options, columns(kind, current), place);
+}
+
+/** The top of the scale: what one share alone would allow may leave the drawing. */
+function top(kind: PlotKind, data: GraphData): number {
+  const greatest = (values: (number | null)[]) =>
+    values.reduce<number>((most, value) => Math.max(most, value ?? 0), 0);
+  if (kind === "shares") {
+    const total = data.accepted.map((accepted, index) => (accepted ?? 0) + (data.rejected[index] ?? 0));
+    return Math.max(greatest(total), 1) * 1.15;
+  }
+  const [value, bound] = [greatest(data.value), greatest(data.high)];
+  return value > 0 ? Math.min(value * 1.4, Math.max(bound, value) * 1.15) : Math.max(bound, 1);
+}

@@ -1,0 +1,85 @@
+// Numbers that move each second: taken from a live update and put where the server wrote them. Percentages and intervals follow
+// with the content.
+
+import { count } from "./numbers";
+
+interface Reading {
+  state: string;
+}
+
+interface WindowReading {
+  window: string;
+  reading: Reading;
+  text: string;
+}
+
+interface SourceUpdate {
+  publisher: string;
+  state: "live" | "stale" | "ended";
+  last_event_ms: number;
+  channels_open: number;
+  miners_open: number;
+  windows: WindowReading[];
+  accepted: number;
+  rejected: number;
+  blocks: number;
+}
+
+interface WorkerUpdate {
+  publisher: string;
+  name: string;
+  accepted: number;
+  rejected: number;
+  last_share_ms: number | null;
+}
+
+export interface Update {
+  at_ms: number;
+  sources: SourceUpdate[];
+  workers: WorkerUpdate[];
+  more_workers: number;
+}
+
+function put(selector: string, text: string): void {
+  const element = document.querySelector(selector);
+  if (element && element.textContent !== text) element.textContent = text;
+}
+
+function putTime(time: HTMLElement | null, ms: number | null): void {
+  if (time && ms !== null && time.dataset.ms !== String(ms)) time.dataset.ms = String(ms);
+}
+
+function tickWindows(windows: WindowReading[]): void {
+  for (const { window, reading, text } of windows) {
+    const place = document.querySelector(`.windows [data-key="${CSS.escape(window)}"] .reading`);
+    // Only a measurement that stays one ticks; a change of state brings other words with it, which the server writes.
+    if (!place?.classList.contains("is-measured") || reading.state !== "measured") continue;
+    const value = text.split(" ±")[0] ?? text;
+    if (place.textContent !== value) place.textContent = value;
+  }
+}
+
+export function tick(update: Update): void {
+  const shown = document.querySelector<HTMLElement>("[data-source]")?.dataset.source;
+  for (const source of update.sources) {
+    const row = document.querySelector(`[data-sources] tr[data-key="${CSS.escape(source.publisher)}"]`);
+    putTime(row?.querySelector<HTMLElement>("time[data-ago]") ?? null, source.last_event_ms);
+    if (source.publisher !== shown || source.state !== "live") continue;
+    put('[data-key="accepted"] .figure', count(source.accepted));
+    put('[data-key="rejected"] .figure', count(source.rejected));
+    tickWindows(source.windows);
+  }
+  const rows = document.querySelector(".workers tbody");
+  if (!rows) return;
+  for (const worker of update.workers) {
+    if (worker.publisher !== shown) continue;
+    const row = rows.querySelector(`tr[data-key="${CSS.escape(worker.name)}"]`);
+    putTime(row?.querySelector<HTMLElement>("time[data-ago]") ?? null, worker.last_share_ms);
+    const accepted = row?.querySelector<HTMLElement>("[data-count]");
+    if (accepted && worker.accepted > 0) {
+      const total = Number(accepted.dataset.count) + worker.accepted;
+      accepted.dataset.count = String(total);
+      accepted.textContent = count(total);
+    }
+  }
+}
