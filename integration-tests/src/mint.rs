@@ -7,7 +7,7 @@ mod book;
 pub mod cdk;
 mod manner;
 mod session;
-pub mod transport;
+mod transport;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

@@ -43,7 +43,7 @@ enum Task {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         options: Vec<String>,
     },
-    /// The heavy tier: ten thousand connections, fifty million events.
+    /// The heavy tier: the mint on the real cdk library, ten thousand connections, fifty million events.
     Heavy,
     /// Runs each fuzz target for a while.
     Fuzz {
@@ -60,13 +60,13 @@ fn main() -> Result<()> {
         Task::Test { filter } => test(&filter),
         Task::Lint => lint(),
         Task::Bench { options } => bench(&options),
-        Task::Heavy => bench(&["--only".to_owned(), "heavy".to_owned()]),
+        Task::Heavy => heavy(),
         Task::Fuzz { seconds } => fuzz(seconds),
     }
 }
 
 fn test(filter: &[String]) -> Result<()> {
-    prerequisites::system_packages()?;
+    prerequisites::system_packages(&prerequisites::FOR_TESTS)?;
     step("the real pool and translator (built once, kept in the user's cache)", || {
         run(cargo(["run", "--quiet", "--package", "integration-tests", "--bin", "fetch-counterparts"]))
     })?;
@@ -100,6 +100,14 @@ fn bench(options: &[String]) -> Result<()> {
         cargo(["run", "--release", "--quiet", "--package", "integration-tests", "--bin", "benchmarks", "--"]);
     command.args(options);
     run(command)
+}
+
+fn heavy() -> Result<()> {
+    prerequisites::system_packages(&prerequisites::FOR_HEAVY)?;
+    step("the stories that take long to build", || {
+        run(cargo(["test", "--package", "integration-tests", "--test", "heavy", "--", "--nocapture"]))
+    })?;
+    bench(&["--only".to_owned(), "heavy".to_owned()])
 }
 
 fn fuzz(seconds: u32) -> Result<()> {

@@ -8,13 +8,15 @@ use anyhow::{Context, Result, bail};
 use crate::{cargo, run, step};
 
 /// A file that must be there, and the Debian package that brings it. SRI's pool compiles a Cap'n Proto schema.
-const SYSTEM_FILES: [(&str, &str); 2] =
+pub(crate) const FOR_TESTS: [(&str, &str); 2] =
     [("/usr/bin/capnp", "capnproto"), ("/usr/include/capnp/c++.capnp", "libcapnp-dev")];
+/// The same for the heavy tier: cdk compiles a schema of protocol buffers.
+pub(crate) const FOR_HEAVY: [(&str, &str); 1] = [("/usr/bin/protoc", "protobuf-compiler")];
 
 /// Makes sure that the packages of the system are there; installs their packages when run as root on Debian.
-pub(crate) fn system_packages() -> Result<()> {
+pub(crate) fn system_packages(files: &[(&str, &str)]) -> Result<()> {
     let missing: Vec<&str> =
-        SYSTEM_FILES.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
+        files.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }

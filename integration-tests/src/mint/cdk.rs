@@ -16,6 +16,7 @@ use crate::{
     ports::PortLease,
     process::{Process, ProcessSpec},
     sri::cache_folder,
+    wait::Look,
 };
 
 /// The secret half of [`locking_key`](crate::quoting_host::locking_key).
@@ -70,8 +71,7 @@ impl CdkMint {
     /// # Errors
     /// When it ends or says nothing.
     pub async fn pay_all(&mut self) -> Result<String> {
-        self.process.signal(Signal::USR1)?;
-        self.process.wait_for_log("paid ", SETTLED_WITHIN).await
+        self.ask(Signal::USR1, "paid ").await
     }
 
     /// Mints every paid quote as the owner of the locking key; returns what the mint says about it.
@@ -79,8 +79,7 @@ impl CdkMint {
     /// # Errors
     /// When it ends or says nothing.
     pub async fn redeem_all(&mut self) -> Result<String> {
-        self.process.signal(Signal::USR2)?;
-        self.process.wait_for_log("minted ", SETTLED_WITHIN).await
+        self.ask(Signal::USR2, "minted ").await
     }
 
     /// `kill -9`, and a new start with the same database and port.
@@ -100,6 +99,22 @@ impl CdkMint {
     /// When it was not running or does not stop.
     pub async fn stop(&mut self) -> Result<ExitStatus> {
         self.process.interrupt(STOPPED_WITHIN).await
+    }
+
+    /// Signals the mint and waits for a new line that begins so.
+    async fn ask(&mut self, signal: Signal, answer: &str) -> Result<String> {
+        let answers = |log: String| {
+            let lines = log.lines().filter(|line| line.starts_with(answer));
+            lines.map(str::to_owned).collect::<Vec<String>>()
+        };
+        let before = answers(self.process.log()?).len();
+        self.process.signal(signal)?;
+        self.process
+            .wait_until(&format!("a line with {answer:?}"), SETTLED_WITHIN, async |process| {
+                let lines = answers(process.log()?);
+                Ok(lines.into_iter().nth(before).map_or_else(|| Look::NotYet("no such line".to_owned()), Look::Done))
+            })
+            .await
     }
 }
 

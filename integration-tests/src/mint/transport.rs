@@ -18,7 +18,7 @@ const READ_BYTES: usize = 16 << 10;
 
 /// One pool's connection.
 #[derive(Debug)]
-pub struct Transport {
+pub(crate) struct Transport {
     stream: TcpStream,
     /// Plain bytes that are no whole frame yet.
     received: Vec<u8>,
@@ -28,7 +28,7 @@ pub struct Transport {
 /// Why a connection is of no more use.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Failure {
+pub(crate) enum Failure {
     /// The socket failed, which a peer may cause at any time.
     #[error("the connection failed")]
     Io(#[from] io::Error),
@@ -51,7 +51,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the peer ends the connection or does not hold to the handshake.
-    pub async fn accept(mut stream: TcpStream, authority: Option<&AuthoritySecretKey>) -> Result<Self, Failure> {
+    pub(crate) async fn accept(mut stream: TcpStream, authority: Option<&AuthoritySecretKey>) -> Result<Self, Failure> {
         stream.set_nodelay(true)?;
         let mut noise = None;
         if let Some(authority) = authority {
@@ -68,7 +68,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the peer breaks the protocol or the connection.
-    pub async fn read(&mut self) -> Result<Option<AnyMessage>, Failure> {
+    pub(crate) async fn read(&mut self) -> Result<Option<AnyMessage>, Failure> {
         let mut chunk = [0; READ_BYTES];
         loop {
             if let Some((header, payload)) = read_frame(&mut self.received)? {
@@ -91,7 +91,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn send(&mut self, message: &impl Message) -> Result<(), Failure> {
+    pub(crate) async fn send(&mut self, message: &impl Message) -> Result<(), Failure> {
         let mut plain = Vec::new();
         message.encode(&mut plain);
         match &mut self.noise {
@@ -108,7 +108,7 @@ impl Transport {
     ///
     /// # Errors
     /// When the connection fails.
-    pub async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+    pub(crate) async fn send_raw(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         Ok(self.stream.write_all(bytes).await?)
     }
 }
