@@ -39,7 +39,8 @@ pub enum Memory {
     Lost,
 }
 
-/// A mint on loopback. Dropping it closes its connections and joins its thread.
+/// A mint on loopback, for any number of pools; of payments it tells one of those that are connected. Dropping it closes
+/// its connections and joins its thread.
 #[derive(Debug)]
 pub struct Mint {
     port: PortLease,

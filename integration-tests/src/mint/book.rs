@@ -12,6 +12,9 @@ use super::manner::Manner;
 /// Violations that are kept; a pool with more is broken enough.
 const MAX_VIOLATIONS: usize = 100;
 
+/// Shares that a mint of the stories takes; a pool that goes on asks for what it did not mine.
+const MAX_SHARES: usize = 1 << 20;
+
 /// What became of a quote at the mint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QuoteState {
@@ -164,6 +167,11 @@ impl Book {
             }
         };
         let share = request.share_hash();
+        if self.first_asked.len() >= MAX_SHARES && !self.first_asked.contains_key(&share) {
+            let words = format!("more than {MAX_SHARES} shares");
+            self.violation(words.clone());
+            return Verdict::Refuse(words);
+        }
         self.check_order(share, progress);
         let expected = amount_of(message.header_hash().0, self.minimum_difficulty);
         if request.amount() != Amount(expected) {
