@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+use sink_sqlite::query::QuoteKey;
 use stats_sv2::Role;
 
 const EXIT_CODES: &str = "\
@@ -62,9 +63,19 @@ pub(crate) enum Command {
         after_help = "Examples:\n  hashpool-sidecar demo\n  hashpool-sidecar demo --seconds 30 --miners 20 --rate 100"
     )]
     Demo(DemoArgs),
-    /// What a history database says: sources, miners, hashrates with their uncertainty.
-    #[command(after_help = "The database may be in use by a running sidecar.\n\nExamples:\n  hashpool-sidecar stats \
-        --db state/pool/stats.db\n  hashpool-sidecar stats --db state/pool/stats.db --window 1h --json")]
+    /// What a history database says: sources, miners, hashrates with their uncertainty, quotes and ehash.
+    #[command(
+        after_help = "The database may be in use by a running sidecar.\n\nHashrates, latencies and failures are \
+        about the last --window; shares, quotes by state and ehash about everything since the history began. A quote is \
+        created for a share, sent to the mint, answered or failed, and paid; it is abandoned if its session ends first. \
+        Latency percentiles are known to an eighth, the maximum exactly.\n\n--quote follows one quote from the share to \
+        the payment. It takes the hash of the share (64 hexadecimal digits, as explorers print it), or \
+        DOWNSTREAM/CHANNEL/SEQUENCE, or else the mint's id of the quote; exit code 1 if none is found.\n\nExamples:\n  \
+        hashpool-sidecar stats --db state/pool/stats.db\n  hashpool-sidecar stats --db state/pool/stats.db --window 1h \
+        --json\n  hashpool-sidecar stats --db state/pool/stats.db --publisher pool-eu-1\n  hashpool-sidecar stats --db \
+        state/pool/stats.db --quote 3f0c1a3e-7d4b-4c52-9a55-0f6f3c1d2b11\n  hashpool-sidecar stats --db \
+        state/pool/stats.db --quote 7/1/4711 --json | jq '.quotes[0].quote.state'"
+    )]
     Stats(StatsArgs),
     /// Live events of a running sidecar as JSON lines.
     #[command(after_help = "Events that come faster than they are read are left out, and counted on standard \
@@ -204,10 +215,16 @@ pub(crate) struct StatsArgs {
     /// The database of an SQLite sink.
     #[arg(long, value_name = "FILE")]
     pub(crate) db: PathBuf,
-    /// Hashrates over the last so long.
+    /// Hashrates, latencies and failures over the last so long.
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = duration)]
     pub(crate) window: Duration,
-    /// As JSON.
+    /// Only this publisher.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) publisher: Option<String>,
+    /// Follow one quote, by its share or the mint's id of it.
+    #[arg(long, value_name = "HASH|SHARE|ID", value_parser = quote_key)]
+    pub(crate) quote: Option<QuoteKey>,
+    /// As JSON, with everything that there is.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -282,6 +299,11 @@ pub(crate) struct KeyOut {
 
 fn duration(text: &str) -> Result<Duration, String> {
     humantime::parse_duration(text).map_err(|error| format!("{error}; write it like 500ms, 10s or 24h"))
+}
+
+fn quote_key(text: &str) -> Result<QuoteKey, String> {
+    QuoteKey::parse(text)
+        .ok_or_else(|| "write a share's hash, DOWNSTREAM/CHANNEL/SEQUENCE, or the mint's id of a quote".to_owned())
 }
 
 fn rate(text: &str) -> Result<Rate, String> {

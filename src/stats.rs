@@ -1,19 +1,35 @@
 //! `stats`: what a history database says.
 
+mod quotes;
+
 use std::io::{self, Write};
 use std::time::Duration;
 
 use mining_stats::text;
 use serde_json::json;
-use sink_sqlite::query::{GroupView, History, Overview, QueryError, SourceView, WorkerView};
+use sink_sqlite::query::{
+    EhashOf, EhashView, GroupView, History, MinerView, Overview, QueryError, QuoteKey, QuoteReport, SourceView,
+    WorkerView,
+};
 use stats_sv2::UnixMillis;
 
 use crate::cli::StatsArgs;
 use crate::exit::{Exit, Failure, output};
 use crate::report::{interval, table, untrusted};
 
-/// Workers shown of one publisher.
+/// Workers, and rows of ehash, shown of one publisher.
 const MAX_WORKERS: u32 = 1_000;
+/// Rows of ehash in the table for people.
+const TOP_IDENTITIES: usize = 10;
+
+/// What is said about one publisher.
+struct Source<'a> {
+    view: &'a SourceView,
+    workers: Vec<WorkerView>,
+    miners: Vec<MinerView>,
+    quotes: QuoteReport,
+    ehash: [Vec<EhashView>; 3],
+}
 
 pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
     let failed = |error: QueryError| {
@@ -24,49 +40,111 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
         }
     };
     let history = History::open(&args.db).map_err(failed)?;
-    let UnixMillis(now_ms) = UnixMillis::now();
-    let window_ms = u64::try_from(args.window.as_millis()).unwrap_or(u64::MAX >> 1);
-    let overview = history.overview(now_ms).map_err(failed)?;
-    let mut workers = Vec::new();
-    for source in &overview.sources {
-        workers.push(history.workers(&source.publisher, window_ms, now_ms, None, MAX_WORKERS).map_err(failed)?);
+    if let Some(key) = &args.quote {
+        return follow(&history, key, args).map_err(failed)?;
     }
+    let UnixMillis(now_ms) = UnixMillis::now();
+    let mut overview = history.overview(now_ms).map_err(failed)?;
+    if let Some(publisher) = &args.publisher {
+        overview.sources.retain(|source| source.publisher == *publisher);
+        if overview.sources.is_empty() {
+            return Err(failed(QueryError::UnknownPublisher { publisher: publisher.clone() }));
+        }
+        overview.sources_total = 1;
+    }
+    let sources: Result<Vec<_>, _> =
+        overview.sources.iter().map(|view| Source::read(&history, view, args.window, now_ms)).collect();
+    let sources = sources.map_err(failed)?;
     let mut out = io::stdout().lock();
     output(if args.json {
-        let workers: Vec<_> = overview
-            .sources
+        let workers: Vec<_> = sources
             .iter()
-            .zip(&workers)
-            .map(|(source, workers)| json!({ "publisher": source.publisher, "workers": workers }))
+            .map(|source| json!({ "publisher": source.view.publisher, "workers": source.workers }))
             .collect();
-        writeln!(out, "{}", json!({ "overview": overview, "workers": workers }))
+        let miners: Vec<_> = sources
+            .iter()
+            .map(|source| json!({ "publisher": source.view.publisher, "miners": source.miners }))
+            .collect();
+        let quotes: Vec<_> = sources.iter().map(Source::quotes_json).collect();
+        let all = json!({ "overview": overview, "workers": workers, "miners": miners, "quotes": quotes });
+        writeln!(out, "{all}")
     } else {
-        write_all(&mut out, &overview, &workers, args.window)
+        write_all(&mut out, &overview, &sources, args.window)
     })
 }
 
-fn write_all(
-    out: &mut impl Write,
-    overview: &Overview,
-    workers: &[Vec<WorkerView>],
-    window: Duration,
-) -> io::Result<()> {
-    if overview.sources.is_empty() {
+/// Follows one quote. The outer error is the history's, the inner one that of the command.
+fn follow(history: &History, key: &QuoteKey, args: &StatsArgs) -> Result<Result<(), Failure>, QueryError> {
+    let publisher = args.publisher.as_deref();
+    let traces = history.trace_quotes(key, publisher)?;
+    let payments = match key {
+        QuoteKey::QuoteId(id) if traces.is_empty() => history.unknown_payments(id, publisher)?,
+        _ => Vec::new(),
+    };
+    let mut out = io::stdout().lock();
+    let written = output(if args.json {
+        writeln!(out, "{}", json!({ "quotes": traces, "unknown_payments": payments }))
+    } else {
+        quotes::write_traces(&mut out, &traces, &payments)
+    });
+    if written.is_err() || !traces.is_empty() {
+        return Ok(written);
+    }
+    let failure = Failure::new(Exit::Failure, format!("no quote is known for {}", untrusted(&key.to_string())));
+    Ok(Err(failure.advice(
+        "a quote is kept for the time that retention.quotes of the sqlite sink says; a share below the minimum has none",
+    )))
+}
+
+impl<'a> Source<'a> {
+    fn read(history: &History, view: &'a SourceView, window: Duration, now_ms: u64) -> Result<Self, QueryError> {
+        let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX >> 1);
+        let name = &view.publisher;
+        let ehash = |of| history.ehash(name, of, MAX_WORKERS);
+        Ok(Self {
+            view,
+            workers: history.workers(name, window_ms, now_ms, None, MAX_WORKERS)?,
+            miners: history.miners(name, window_ms, now_ms, None, MAX_WORKERS)?,
+            quotes: history.quote_report(name, window_ms, now_ms)?,
+            ehash: [ehash(EhashOf::Identity)?, ehash(EhashOf::Downstream)?, ehash(EhashOf::Channel)?],
+        })
+    }
+
+    fn quotes_json(&self) -> serde_json::Value {
+        let [by_identity, by_downstream, by_channel] = &self.ehash;
+        json!({
+            "publisher": self.view.publisher,
+            "report": self.quotes,
+            "ehash": { "by_identity": by_identity, "by_downstream": by_downstream, "by_channel": by_channel },
+        })
+    }
+}
+
+fn write_all(out: &mut impl Write, overview: &Overview, sources: &[Source<'_>], window: Duration) -> io::Result<()> {
+    if sources.is_empty() {
         return writeln!(out, "no publisher has been heard yet");
     }
-    for (source, workers) in overview.sources.iter().zip(workers) {
-        write_source(out, source, overview.now_ms)?;
-        for (what, group) in [("channels", &source.channels), ("SV1 miners", &source.miners)] {
+    for source in sources {
+        let view = source.view;
+        write_source(out, view, overview.now_ms)?;
+        for (what, group) in [("channels", &view.channels), ("SV1 miners", &view.miners)] {
             if let Some(group) = group {
                 write_group(out, what, group)?;
             }
         }
-        if !workers.is_empty() {
-            write_workers(out, workers, window)?;
+        // Miners have a table of their own, with what only they have.
+        let identities: Vec<_> = source.workers.iter().filter(|worker| !worker.is_miner).collect();
+        if !identities.is_empty() {
+            write_workers(out, &identities, window)?;
         }
+        if !source.miners.is_empty() {
+            write_miners(out, &source.miners, window)?;
+        }
+        quotes::write_report(out, &source.quotes, window)?;
+        quotes::write_top(out, &source.ehash[0], TOP_IDENTITIES)?;
         writeln!(out)?;
     }
-    let hidden = overview.sources_total.saturating_sub(overview.sources.len() as u64);
+    let hidden = overview.sources_total.saturating_sub(sources.len() as u64);
     if hidden > 0 {
         writeln!(out, "{hidden} more publishers are not shown")?;
     }
@@ -112,19 +190,51 @@ fn write_group(out: &mut impl Write, what: &str, group: &GroupView) -> io::Resul
     writeln!(out, "{}", table(&["  window", "hashrate", "95 % interval", "shares"], rows.collect(), &[3]))
 }
 
-fn write_workers(out: &mut impl Write, workers: &[WorkerView], window: Duration) -> io::Result<()> {
-    let rows = workers.iter().map(|worker| {
-        vec![
-            format!("  {}", untrusted(&worker.name)),
-            if worker.open > 0 { "open".to_owned() } else { "away".to_owned() },
-            worker.window.text.clone(),
-            interval(&worker.window.reading),
-            worker.totals.accepted.to_string(),
-            worker.totals.rejected.to_string(),
-            worker.difficulty.map(text::difficulty).unwrap_or_default(),
-        ]
-    });
-    let hashrate = format!("hashrate over {}", humantime::format_duration(window));
+fn write_workers(out: &mut impl Write, workers: &[&WorkerView], window: Duration) -> io::Result<()> {
+    let rows = workers.iter().map(|worker| row_of(worker)).collect();
+    let hashrate = hashrate_over(window);
     let header = ["  worker", "", &hashrate, "95 % interval", "shares", "rejected", "difficulty"];
-    writeln!(out, "{}", table(&header, rows.collect(), &[4, 5, 6]))
+    writeln!(out, "{}", table(&header, rows, &[4, 5, 6]))
+}
+
+/// A miner's rejects and programs stand in its row: they are what one looks for.
+fn write_miners(out: &mut impl Write, miners: &[MinerView], window: Duration) -> io::Result<()> {
+    let rows = miners.iter().map(|miner| {
+        let mut row = row_of(&miner.worker);
+        let reasons = &miner.worker.totals.rejected_by_reason;
+        let reasons: Vec<_> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+        let programs: Vec<_> = miner.user_agents.iter().take(3).map(|program| untrusted(&program.user_agent)).collect();
+        row.extend([miner.connections.to_string(), reasons.join(", "), programs.join(", ")]);
+        row
+    });
+    let hashrate = hashrate_over(window);
+    let header = [
+        "  miner",
+        "",
+        &hashrate,
+        "95 % interval",
+        "shares",
+        "rejected",
+        "difficulty",
+        "connections",
+        "reasons",
+        "programs",
+    ];
+    writeln!(out, "{}", table(&header, rows.collect(), &[4, 5, 6, 7]))
+}
+
+fn row_of(worker: &WorkerView) -> Vec<String> {
+    vec![
+        format!("  {}", untrusted(&worker.name)),
+        if worker.open > 0 { "open".to_owned() } else { "away".to_owned() },
+        worker.window.text.clone(),
+        interval(&worker.window.reading),
+        worker.totals.accepted.to_string(),
+        worker.totals.rejected.to_string(),
+        worker.difficulty.map(text::difficulty).unwrap_or_default(),
+    ]
+}
+
+fn hashrate_over(window: Duration) -> String {
+    format!("hashrate over {}", humantime::format_duration(window))
 }

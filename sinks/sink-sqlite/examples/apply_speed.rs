@@ -1,6 +1,7 @@
-//! How fast joined batches are applied: share events of 1,000 channels in batches of 65,536, as the driver delivers them.
+//! How fast joined batches are applied: events of 1,000 channels in batches of 65,536, as the driver delivers them. With
+//! `quotes`, each share has a quote that is created, sent and answered: three more events.
 //!
-//! `cargo run --release -p sink-sqlite --example apply_speed [BATCHES] [CHANNELS]`
+//! `cargo run --release -p sink-sqlite --example apply_speed [BATCHES] [CHANNELS] [quotes]`
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -11,17 +12,18 @@ use bytes::Bytes;
 use sidecar_core::batch::JOINED_EVENTS;
 use sidecar_core::{Batch, BlockingSink, Durability, JournalId, Record, RecordKind, Route};
 use sink_sqlite::{SqliteSettings, SqliteSink};
-use stats_sv2::event::{ChannelOpened, ShareSubmitted};
-use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, Message, Role, Text, UnixMillis};
+use stats_sv2::event::{ChannelOpened, QuoteAnswered, QuoteCreated, QuoteSent, ShareSubmitted};
+use stats_sv2::{Amount, ChannelId, CompactTarget, DownstreamId, Event, Message, Role, Text, U256, UnixMillis};
 
 /// Bytes of a record, as the journal cuts runs.
 const RECORD_EVENTS: u32 = 6_500;
 const EVENTS_PER_SECOND: u64 = 1_000_000;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let mut arguments = std::env::args().skip(1).map(|argument| argument.parse::<u32>());
-    let batches = arguments.next().transpose()?.unwrap_or(100);
-    let channels = arguments.next().transpose()?.unwrap_or(1_000);
+    let mut arguments = std::env::args().skip(1);
+    let batches = arguments.next().map(|argument| argument.parse::<u32>()).transpose()?.unwrap_or(100);
+    let channels = arguments.next().map(|argument| argument.parse::<u32>()).transpose()?.unwrap_or(1_000);
+    let quotes = arguments.next().is_some_and(|argument| argument == "quotes");
     let folder = tempfile::tempdir()?;
     let mut sink = SqliteSink::new(SqliteSettings::new(folder.path().join("stats.db")), Durability::Power)?;
     sink.start()?;
@@ -47,7 +49,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut slowest = Duration::ZERO;
     let mut total = Duration::ZERO;
     for _ in 0..batches {
-        let batch = journal.shares(channels)?;
+        let batch = journal.shares(channels, quotes)?;
         let start = Instant::now();
         sink.deliver(&batch)?;
         let took = start.elapsed();
@@ -74,7 +76,7 @@ struct Journal {
 }
 
 impl Journal {
-    fn shares(&mut self, channels: u32) -> Result<Batch, Box<dyn Error>> {
+    fn shares(&mut self, channels: u32, quotes: bool) -> Result<Batch, Box<dyn Error>> {
         let mut records = Vec::new();
         let mut left = JOINED_EVENTS;
         while left > 0 {
@@ -82,17 +84,13 @@ impl Journal {
             left -= count;
             let mut frames = Vec::new();
             for index in 0..u64::from(count) {
-                let number = self.sequence + index;
-                ShareSubmitted {
-                    // Spread like the shares of miners, not in a row.
-                    downstream_id: DownstreamId((number.wrapping_mul(2_654_435_761) % u64::from(channels)) as u32),
-                    timestamp: UnixMillis(self.now + index * 1_000 / EVENTS_PER_SECOND),
-                    channel_id: ChannelId(1),
-                    sequence_number: number as u32,
-                    target: CompactTarget(0x1d00_ffff - (number % 7) as u32),
-                    share: CompactTarget(0x1c00_8000 + (number % 1_000) as u32),
+                let at = UnixMillis(self.now + index * 1_000 / EVENTS_PER_SECOND);
+                let event = self.sequence + index;
+                if quotes {
+                    of_a_share_with_its_quote(event / 4, event % 4, channels, at, &mut frames)?;
+                } else {
+                    share(event, channels, at).encode(&mut frames);
                 }
-                .encode(&mut frames);
             }
             self.now += u64::from(count) * 1_000 / EVENTS_PER_SECOND;
             records.push(self.record(frames, count));
@@ -118,6 +116,47 @@ impl Journal {
             frames: Bytes::from(frames),
         })
     }
+}
+
+/// The channel of a share: spread like the shares of miners, not in a row.
+fn channel(number: u64, channels: u32) -> DownstreamId {
+    DownstreamId((number.wrapping_mul(2_654_435_761) % u64::from(channels)) as u32)
+}
+
+fn share(number: u64, channels: u32, timestamp: UnixMillis) -> ShareSubmitted {
+    ShareSubmitted {
+        downstream_id: channel(number, channels),
+        timestamp,
+        channel_id: ChannelId(1),
+        sequence_number: number as u32,
+        target: CompactTarget(0x1d00_ffff - (number % 7) as u32),
+        share: CompactTarget(0x1c00_8000 + (number % 1_000) as u32),
+    }
+}
+
+/// One of the four events that a share with a quote makes.
+fn of_a_share_with_its_quote(
+    number: u64,
+    part: u64,
+    channels: u32,
+    timestamp: UnixMillis,
+    frames: &mut Vec<u8>,
+) -> Result<(), Box<dyn Error>> {
+    let (downstream_id, channel_id, sequence_number) = (channel(number, channels), ChannelId(1), number as u32);
+    let amount = Amount(1 << (number % 30));
+    let mut share_hash = U256([0; 32]);
+    for (place, word) in share_hash.0.chunks_exact_mut(8).enumerate() {
+        // Looks random, as hashes do, so that the index is visited all over.
+        let mixed = (number + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31 * place as u32 + 7);
+        word.copy_from_slice(&mixed.wrapping_mul(0xbf58_476d_1ce4_e5b9).to_be_bytes());
+    }
+    match part {
+        0 => share(number, channels, timestamp).encode(frames),
+        1 => QuoteCreated { downstream_id, amount, timestamp, channel_id, share_hash, sequence_number }.encode(frames),
+        2 => QuoteSent { downstream_id, channel_id, sequence_number, amount, timestamp, share_hash }.encode(frames),
+        _ => QuoteAnswered { share_hash, quote_id: Text::new(format!("{number:032x}"))?, timestamp }.encode(frames),
+    }
+    Ok(())
 }
 
 fn batch(records: Vec<Arc<Record>>) -> Result<Batch, Box<dyn Error>> {

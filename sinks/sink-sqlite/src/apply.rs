@@ -17,6 +17,7 @@ use stats_sv2::{Event, EventKind, Frames, Message, UnixMillis};
 
 use crate::cache::{Cache, SeriesLimits, Session, Source};
 use crate::error::HistoryError;
+use crate::quote_book::QuoteBook;
 use crate::rollup::Rollup;
 use crate::store;
 
@@ -43,8 +44,16 @@ pub(crate) fn apply(
         }
         let mut source = cache.take_source(conn, record)?;
         let mut session = cache.take_session(conn, &source, record)?;
-        let run =
-            Run { conn, rollup, policy, kept_since: &kept_since, record, source: &mut source, session: &mut session };
+        let run = Run {
+            conn,
+            rollup,
+            quotes: &mut cache.quotes,
+            policy,
+            kept_since: &kept_since,
+            record,
+            source: &mut source,
+            session: &mut session,
+        };
         run.apply(batch.route(), &mut delivered)?;
         cache.sessions.insert((source.row, record.session_id), session);
         cache.sources.insert(record.publisher.clone(), source);
@@ -58,6 +67,7 @@ pub(crate) fn apply(
         sessions::end_unannounced(conn, cache, batch)?;
     }
     rollup.flush(conn, &kept_since)?;
+    cache.quotes.flush(conn, &kept_since)?;
     for source in cache.sources.values_mut() {
         sessions::write_source(conn, source)?;
     }
@@ -71,6 +81,7 @@ pub(crate) fn apply(
 struct Run<'a> {
     conn: &'a Connection,
     rollup: &'a mut Rollup,
+    quotes: &'a mut QuoteBook,
     policy: &'a Policy,
     kept_since: &'a [u64; Tier::ALL.len()],
     record: &'a Record,
@@ -231,6 +242,9 @@ impl Run<'_> {
         }
         if self.rollup.is_full() {
             self.rollup.flush(self.conn, self.kept_since)?;
+        }
+        if self.quotes.is_full() {
+            self.quotes.flush(self.conn, self.kept_since)?;
         }
         Ok(())
     }

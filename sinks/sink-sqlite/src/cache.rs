@@ -12,6 +12,7 @@ use sidecar_core::Record;
 use stats_sv2::CompactTarget;
 
 use crate::error::HistoryError;
+use crate::quote_book::QuoteBook;
 use crate::rollup::{Pending, SeriesRef};
 use crate::schema::Level;
 
@@ -136,6 +137,7 @@ pub(crate) struct Cache {
     pub(crate) sources: FxHashMap<Arc<str>, Source>,
     pub(crate) sessions: FxHashMap<(i64, u64), Session>,
     pub(crate) kept_since: Option<[u64; Tier::ALL.len()]>,
+    pub(crate) quotes: QuoteBook,
 }
 
 /// The key of a channel in [`Session::channels`].

@@ -1,6 +1,6 @@
 //! The sink's settings: its table `[sinks.NAME]` with `type = "sqlite"`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use mining_stats::{Sv1Difficulty, Target, TargetBounds, Tier};
@@ -34,6 +34,9 @@ pub struct SqliteSettings {
     /// Names with a history of their own, per publisher; later ones share the series `(other)`.
     #[serde(default = "default_max_series")]
     pub max_series: u32,
+    /// Quotes kept one by one, over all publishers; older ones are given up whatever their age, their sums stay.
+    #[serde(default = "default_max_quotes")]
+    pub max_quotes: u32,
     /// Shares with an easier target are counted as `invalid-target` (SV1 difficulty).
     #[serde(default)]
     pub easiest_difficulty: Option<f64>,
@@ -100,6 +103,11 @@ fn default_max_series() -> u32 {
     50_000
 }
 
+/// About a gigabyte.
+fn default_max_quotes() -> u32 {
+    2_000_000
+}
+
 impl SqliteSettings {
     /// The defaults for this file.
     #[must_use]
@@ -110,6 +118,7 @@ impl SqliteSettings {
             retention: Retention::default(),
             fine_workers: default_fine_workers(),
             max_series: default_max_series(),
+            max_quotes: default_max_quotes(),
             easiest_difficulty: None,
             hardest_difficulty: None,
         }
@@ -140,6 +149,10 @@ impl SqliteSettings {
 impl SinkSettings for SqliteSettings {
     fn claims(&self) -> Vec<Claim> {
         vec![Claim::File(self.path.clone())]
+    }
+
+    fn history(&self) -> Option<&Path> {
+        Some(&self.path)
     }
 
     fn probe(&self) -> Result<(), SinkError> {

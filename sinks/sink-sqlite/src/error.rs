@@ -21,6 +21,16 @@ pub enum HistoryError {
         /// Newest known version.
         known: usize,
     },
+    /// The file was written by an older program; a sink brings it up to date, a reader only reads.
+    #[error(
+        "the history has schema version {found}, this program reads version {known}; run the sidecar on it once, which brings it up to date"
+    )]
+    OlderSchema {
+        /// Version in the file.
+        found: usize,
+        /// The version that is read.
+        known: usize,
+    },
     /// The file is an SQLite database of something else.
     #[error("the file is an SQLite database but not a history of this program; give the sink another path")]
     NotAHistory,
@@ -62,9 +72,10 @@ impl HistoryError {
 impl From<HistoryError> for SinkError {
     fn from(error: HistoryError) -> Self {
         match &error {
-            HistoryError::NewerSchema { .. } | HistoryError::NotAHistory | HistoryError::InUse { .. } => {
-                Self::fatal("the history cannot be opened", error)
-            }
+            HistoryError::NewerSchema { .. }
+            | HistoryError::OlderSchema { .. }
+            | HistoryError::NotAHistory
+            | HistoryError::InUse { .. } => Self::fatal("the history cannot be opened", error),
             // Only a start opens it, and tells the driver where it stands.
             HistoryError::NotOpen => Self::fatal("the history must be started first", error),
             // A full disk, a file system that is read-only for the moment, a busy file: nothing of the transaction is

@@ -4,8 +4,10 @@
 //! one consistent state and holds no read transaction afterwards, so that it never keeps the WAL from being checkpointed.
 
 mod lists;
+mod miners;
 mod overview;
 mod presence;
+mod quote_trace;
 mod quotes;
 mod series;
 mod windows;
@@ -15,9 +17,14 @@ use std::path::Path;
 use mining_stats::Tier;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
+pub use crate::quote::{QuoteStage, QuoteState};
 pub use lists::{BlockView, ConnectionView, WorkerView};
+pub use miners::{MinerView, UserAgentView};
 pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
-pub use quotes::{QuoteCounts, QuoteView};
+pub use quote_trace::{QuoteKey, QuoteTrace, UnknownPayment};
+pub use quotes::{
+    EhashOf, EhashView, LatencyView, QuoteCounts, QuoteFilter, QuoteFlow, QuotePlace, QuoteReport, QuoteView, StateView,
+};
 pub use series::{Point, SeriesAnswer, SeriesQuery};
 pub use windows::{WINDOWS, WindowReading};
 
@@ -129,9 +136,9 @@ impl History {
             conn.busy_timeout(std::time::Duration::from_secs(5))?;
             conn.set_prepared_statement_cache_capacity(64);
             schema::check(&conn, schema::MIGRATIONS.len())?;
-            if schema::version(&conn)? != schema::MIGRATIONS.len() {
-                // An older file is brought up to date by the sink, not by a reader.
-                return Err(HistoryError::NotAHistory);
+            let (found, known) = (schema::version(&conn)?, schema::MIGRATIONS.len());
+            if found != known {
+                return Err(HistoryError::OlderSchema { found, known });
             }
             Ok(conn)
         };

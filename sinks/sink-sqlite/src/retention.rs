@@ -7,7 +7,8 @@ use rusqlite::{Connection, TransactionBehavior, params};
 use crate::cache::{SeriesKind, load_kept_since};
 use crate::config::SqliteSettings;
 use crate::error::HistoryError;
-use crate::schema::Level;
+use crate::quote_book::StateCounts;
+use crate::schema::{Level, QUOTE_LEVELS};
 
 /// Rows of one table that a call deletes at most.
 const ROWS_PER_CALL: u32 = 5_000;
@@ -19,6 +20,10 @@ const PAGES_PER_CALL: u32 = 512;
 const SERIES_PER_CALL: u32 = 2_000;
 /// The part of its age that a tier loses at once when the budget is exceeded.
 const BUDGET_STEP: u64 = 50;
+
+/// Sessions that are over and kept at most: a publisher that is restarted over and over must not fill the file. What they
+/// sent stays counted.
+pub(crate) const MAX_ENDED_SESSIONS: u32 = 20_000;
 
 /// What a call did that others must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,10 +57,7 @@ pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u6
         }
         delete_buckets(&tx, tier, kept[index])?;
     }
-    tx.prepare_cached(
-        "DELETE FROM quotes WHERE id IN (SELECT id FROM quotes WHERE noted_at < ?1 ORDER BY noted_at LIMIT ?2)",
-    )?
-    .execute(params![quotes_since, ROWS_PER_CALL])?;
+    delete_quotes(&tx, quotes_since, settings.max_quotes, &kept)?;
     let samples = Level::Tier(Tier::FiveMinutes).index();
     // Every five minutes is enough: these tables are small, but some of the look-ups read all of one.
     let forgotten = kept[samples] > before[samples] && delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?;
@@ -89,6 +91,48 @@ fn delete_buckets(conn: &Connection, tier: Tier, since: u64) -> Result<(), Histo
     Ok(())
 }
 
+/// Quotes that are too old or too many, the first ones first; what was counted of them stays. A quote that still waits for
+/// its answer is given up with them.
+fn delete_quotes(
+    conn: &Connection,
+    since: u64,
+    max_quotes: u32,
+    kept: &[u64; Tier::ALL.len()],
+) -> Result<(), HistoryError> {
+    let mut counts = StateCounts::default();
+    for (condition, limit) in [
+        ("noted_at < ?1 ORDER BY noted_at", since),
+        // Rows are numbered as they come, so the numbers bound how many there are.
+        ("id <= (SELECT max(id) FROM quotes) - ?1 ORDER BY id", u64::from(max_quotes)),
+    ] {
+        let mut gone = conn.prepare_cached(&format!(
+            "DELETE FROM quotes WHERE id IN (SELECT id FROM quotes WHERE {condition} LIMIT ?2)
+             RETURNING source, state, amount"
+        ))?;
+        let mut gone = gone.query(params![limit, ROWS_PER_CALL])?;
+        while let Some(row) = gone.next()? {
+            counts.abandoned(row)?;
+        }
+    }
+    counts.write(conn)?;
+    conn.prepare_cached(
+        "DELETE FROM early_payments WHERE id IN (SELECT id FROM early_payments WHERE paid_at < ?1 LIMIT ?2)",
+    )?
+    .execute(params![since, ROWS_PER_CALL])?;
+    for level in QUOTE_LEVELS {
+        let Some(since) = kept.get(level.index()) else { continue };
+        for (table, key) in [("quote_times", "stage, slot"), ("quote_notes", "kind, code")] {
+            let key = format!("level, bucket, source, {key}");
+            conn.prepare_cached(&format!(
+                "DELETE FROM {table} WHERE ({key}) IN
+                   (SELECT {key} FROM {table} WHERE level = ?1 AND bucket < ?2 ORDER BY {key} LIMIT ?3)"
+            ))?
+            .execute(params![level.index(), since, ROWS_PER_CALL])?;
+        }
+    }
+    Ok(())
+}
+
 /// Closed objects, spans and losses older than every bucket; series of which nothing is left.
 fn delete_closed(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<bool, HistoryError> {
     let oldest = kept.iter().copied().min().unwrap_or(0);
@@ -108,6 +152,12 @@ fn delete_closed(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<boo
             ))?
             .execute(params![oldest, ROWS_PER_CALL])?;
     }
+    deleted += conn
+        .prepare_cached(
+            "DELETE FROM sessions WHERE id IN
+               (SELECT id FROM sessions WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT ?2 OFFSET ?1)",
+        )?
+        .execute(params![MAX_ENDED_SESSIONS, ROWS_PER_CALL])?;
     conn.prepare_cached(
         "DELETE FROM chain_tips WHERE (source, at) IN (SELECT source, at FROM chain_tips WHERE at < ?1 LIMIT ?2)",
     )?

@@ -100,8 +100,9 @@ fn sync_directory(path: &Path) -> Result<(), HistoryError> {
 fn copy(path: &Path, target: &mut Connection, report: &mut Report) -> Result<(), HistoryError> {
     let source = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     schema::check(&source, schema::MIGRATIONS.len())?;
-    if schema::version(&source)? != schema::MIGRATIONS.len() {
-        return Err(HistoryError::NotAHistory);
+    let (found, known) = (schema::version(&source)?, schema::MIGRATIONS.len());
+    if found != known {
+        return Err(HistoryError::OlderSchema { found, known });
     }
     let tables: Vec<String> = {
         let mut names =
@@ -109,24 +110,12 @@ fn copy(path: &Path, target: &mut Connection, report: &mut Report) -> Result<(),
         let names = names.query_map([], |row| row.get(0))?;
         names.collect::<Result<_, _>>()?
     };
-    // What triggers keep is copied like any table; copying must not set them off.
-    let triggers: Vec<(String, String)> = {
-        let mut triggers = target.prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")?;
-        let triggers = triggers.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        triggers.collect::<Result<_, _>>()?
-    };
-    for (name, _) in &triggers {
-        target.execute_batch(&format!("DROP TRIGGER \"{name}\""))?;
-    }
     for table in INDISPENSABLE {
         report.rows_kept += copy_rows(&source, target, table, "ASC")?;
     }
     for table in tables.iter().filter(|table| !INDISPENSABLE.contains(&table.as_str())) {
         let (Ok(kept) | Err((kept, _))) = copy_both_ways(&source, target, table, report);
         report.rows_kept += kept;
-    }
-    for (_, sql) in &triggers {
-        target.execute_batch(sql)?;
     }
     Ok(())
 }

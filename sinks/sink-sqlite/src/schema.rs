@@ -13,7 +13,7 @@ pub const APPLICATION_ID: i32 = 0x4850_5343;
 
 /// The migrations, oldest first. The version of a file is how many of them it has seen. Never change one that was
 /// released; add another.
-pub(crate) const MIGRATIONS: &[fn() -> String] = &[first_version];
+pub(crate) const MIGRATIONS: &[fn() -> String] = &[first_version, quotes_with_their_life];
 
 /// A table of sums: one of the tiers, or the totals that are kept for ever in bucket 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,6 +60,9 @@ impl Level {
         }
     }
 }
+
+/// The levels at which latencies and failures of quotes are kept, the finest first.
+pub(crate) const QUOTE_LEVELS: [Level; 3] = [Level::Tier(Tier::OneMinute), Level::Tier(Tier::OneHour), Level::Total];
 
 /// Refuses files of a newer version and files that are no history, before anything is written to them.
 pub(crate) fn check(conn: &Connection, known: usize) -> Result<(), HistoryError> {
@@ -116,6 +119,98 @@ fn first_version() -> String {
     sql.push_str(VIEWS);
     sql
 }
+
+/// Version 2: latencies, failures and ehash of quotes, counted where they are applied, so that they outlive the quotes. The
+/// sums of an older file are made from the quotes that it still has.
+fn quotes_with_their_life() -> String {
+    let mut sql = String::from(QUOTE_TABLES);
+    for level in QUOTE_LEVELS {
+        let index = level.index();
+        let bucket = |column: &str| match level {
+            Level::Tier(tier) => format!("{column} - {column} % {}", tier.width_ms()),
+            Level::Total => "0".to_owned(),
+        };
+        for (stage, start, end) in
+            [(0, "created_at", "sent_at"), (1, "sent_at", "answered_at"), (2, "answered_at", "paid_at")]
+        {
+            sql.push_str(&format!(
+                "INSERT INTO quote_times (level, bucket, source, stage, slot, count, max_ms)
+                 SELECT {index}, {bucket}, source, {stage}, latency_slot(max(0, {end} - {start})), count(*),
+                   max(max(0, {end} - {start}))
+                 FROM quotes WHERE {start} IS NOT NULL AND {end} IS NOT NULL GROUP BY 2, 3, 5;\n",
+                bucket = bucket(end)
+            ));
+        }
+        sql.push_str(&format!(
+            "INSERT INTO quote_notes (level, bucket, source, kind, code, count)
+             SELECT {index}, {failed}, source, 0, error_code, count(*) FROM quotes WHERE failed_at IS NOT NULL GROUP BY 2, 3, 5;
+             INSERT INTO quote_notes (level, bucket, source, kind, code, count)
+             SELECT {index}, {at}, source, 1, code, count(*) FROM unattributed_quotes GROUP BY 2, 3, 5;
+             INSERT INTO quote_notes (level, bucket, source, kind, code, count)
+             SELECT {index}, {paid}, source, 2, '', count(*) FROM early_payments GROUP BY 2, 3;\n",
+            failed = bucket("failed_at"),
+            at = bucket("at"),
+            paid = bucket("paid_at")
+        ));
+    }
+    let digits: Vec<String> = (0..32).map(|place| format!("({}, {:e})", place + 1, 16_f64.powi(31 - place))).collect();
+    sql.push_str(&format!("INSERT INTO ehash_digits (place, weight) VALUES {};\n", digits.join(", ")));
+    sql
+}
+
+const QUOTE_TABLES: &str = "
+-- Counted by the program, since each quote changes its state several times.
+DROP TRIGGER quote_inserted;
+DROP TRIGGER quote_changed;
+ALTER TABLE quote_counts ADD COLUMN ehash BLOB;
+UPDATE quote_counts AS c SET ehash = (SELECT ehash_sum(amount) FROM quotes q WHERE q.source = c.source AND q.state = c.state);
+
+-- A quote by its share (delivery rule 34).
+CREATE INDEX quotes_by_share ON quotes (session, downstream_id, channel_id, sequence_number) WHERE sequence_number IS NOT NULL;
+
+-- How long quotes took. level: 1 a minute, 3 an hour, 4 everything in bucket 0. bucket: of the end of the stage.
+-- stage: 0 created to sent, 1 sent to answered, 2 answered to paid. slot: eight to each doubling of the milliseconds.
+CREATE TABLE quote_times (
+    level INTEGER NOT NULL, bucket INTEGER NOT NULL, source INTEGER NOT NULL, stage INTEGER NOT NULL, slot INTEGER NOT NULL,
+    count INTEGER NOT NULL, max_ms INTEGER NOT NULL,
+    PRIMARY KEY (level, bucket, source, stage, slot)
+) STRICT, WITHOUT ROWID;
+
+-- kind: 0 a quote failed, 1 a failure that names no share, 2 a payment of an unknown quote, 3 a contradiction.
+CREATE TABLE quote_notes (
+    level INTEGER NOT NULL, bucket INTEGER NOT NULL, source INTEGER NOT NULL, kind INTEGER NOT NULL, code TEXT NOT NULL,
+    count INTEGER NOT NULL,
+    PRIMARY KEY (level, bucket, source, kind, code)
+) STRICT, WITHOUT ROWID;
+
+-- Payments whose answer has not come: its session may still deliver its rest.
+CREATE TABLE early_payments (
+    id INTEGER PRIMARY KEY, source INTEGER NOT NULL, quote_id TEXT NOT NULL, paid_at INTEGER NOT NULL, amount BLOB,
+    UNIQUE (source, quote_id)
+) STRICT;
+INSERT OR IGNORE INTO early_payments (source, quote_id, paid_at)
+SELECT source, message, at FROM unattributed_quotes WHERE code = 'paid-unknown-quote';
+DELETE FROM unattributed_quotes WHERE code = 'paid-unknown-quote';
+
+-- Weights of the 32 hexadecimal digits of an ehash, for views that give it as REAL.
+CREATE TABLE ehash_digits (place INTEGER PRIMARY KEY, weight REAL NOT NULL) STRICT;
+
+CREATE VIEW ehash_by_identity (publisher, user_identity, quotes, ehash) AS
+SELECT o.publisher, s.name, t.quotes,
+       (SELECT total((instr('0123456789ABCDEF', substr(hex(t.ehash), place, 1)) - 1) * weight) FROM ehash_digits
+        WHERE t.ehash IS NOT NULL)
+FROM rollup_total t JOIN series s ON s.id = t.series JOIN sources o ON o.id = s.source WHERE t.bucket = 0 AND s.kind = 1;
+
+CREATE VIEW ehash_by_channel (publisher, session_id, downstream_id, channel_id, user_identity, opened_at, quotes, ehash) AS
+SELECT o.publisher, n.session_id, c.downstream_id, c.channel_id, s.name, c.opened_at, c.quotes,
+       (SELECT total((instr('0123456789ABCDEF', substr(hex(c.ehash), place, 1)) - 1) * weight) FROM ehash_digits
+        WHERE c.ehash IS NOT NULL)
+FROM channels c JOIN sources o ON o.id = c.source JOIN sessions n ON n.id = c.session JOIN series s ON s.id = c.identity;
+
+CREATE VIEW ehash_by_downstream (publisher, session_id, downstream_id, quotes, ehash) AS
+SELECT publisher, session_id, downstream_id, sum(quotes), total(ehash) FROM ehash_by_channel
+GROUP BY publisher, session_id, downstream_id;
+";
 
 const TABLES: &str = "
 CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY) STRICT;

@@ -3,12 +3,12 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
-use rusqlite::functions::FunctionFlags;
+use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::{Connection, OpenFlags, params};
 use sidecar_core::{Cursor, Durability, ErrorChain};
 
 use crate::error::HistoryError;
-use crate::{salvage, schema};
+use crate::{latency, salvage, schema};
 
 /// Pages after which a commit moves the WAL into the file: 8 MiB.
 const WAL_CHECKPOINT_PAGES: u32 = 2_048;
@@ -140,15 +140,38 @@ fn ignore_answer(error: rusqlite::Error) -> rusqlite::Result<()> {
     }
 }
 
-/// `ehash_add(a, b)`: the sum of two 16-byte numbers, NULL counting as 0. SQLite's integers end at 2^63.
-fn add_functions(conn: &Connection) -> Result<(), HistoryError> {
+/// `ehash_add(a, b)`: the sum of two 16-byte numbers, NULL counting as 0, and `ehash_sum(a)`, the same over rows. SQLite's
+/// integers end at 2^63. `latency_slot(ms)`: the slot in which a latency counts.
+pub(crate) fn add_functions(conn: &Connection) -> Result<(), HistoryError> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
     conn.create_scalar_function("ehash_add", 2, flags, |context| {
         let sum = ehash(context.get_raw(0).as_blob_or_null().ok().flatten())
             .saturating_add(ehash(context.get_raw(1).as_blob_or_null().ok().flatten()));
         Ok(sum.to_be_bytes().to_vec())
     })?;
+    conn.create_aggregate_function("ehash_sum", 1, flags, EhashSum)?;
+    conn.create_scalar_function("latency_slot", 1, flags, |context| {
+        Ok(latency::slot_of(context.get::<i64>(0)?.unsigned_abs()))
+    })?;
     Ok(())
+}
+
+/// The aggregate `ehash_sum`.
+struct EhashSum;
+
+impl Aggregate<u128, Vec<u8>> for EhashSum {
+    fn init(&self, _: &mut Context<'_>) -> rusqlite::Result<u128> {
+        Ok(0)
+    }
+
+    fn step(&self, context: &mut Context<'_>, sum: &mut u128) -> rusqlite::Result<()> {
+        *sum = sum.saturating_add(ehash(context.get_raw(0).as_blob_or_null().ok().flatten()));
+        Ok(())
+    }
+
+    fn finalize(&self, _: &mut Context<'_>, sum: Option<u128>) -> rusqlite::Result<Vec<u8>> {
+        Ok(sum.unwrap_or(0).to_be_bytes().to_vec())
+    }
 }
 
 /// The number in an ehash column; 0 where there is none.

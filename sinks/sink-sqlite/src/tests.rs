@@ -4,6 +4,8 @@ mod contract;
 mod exactly_once;
 mod file;
 mod losses;
+mod migration;
+mod miners;
 mod objects;
 mod quotes;
 mod reading;

@@ -10,6 +10,7 @@ use stats_sv2::session::OPEN_FINISHING;
 use crate::apply::Run;
 use crate::cache::{Cache, Session, Source};
 use crate::error::HistoryError;
+use crate::quote_book::QuoteBook;
 
 /// Facts about a source at most; further names are not kept.
 const MAX_SOURCE_FACTS: u32 = 256;
@@ -51,7 +52,8 @@ impl Run<'_> {
         self.session.ended = true;
         // An announcement that it did not finish will not go on; one that comes back announces anew.
         self.session.announcing = false;
-        end(self.conn, self.session.row, ended.timestamp.0, Some(ended.outcome), ended.reason.as_str())?;
+        let (row, at) = (self.session.row, ended.timestamp.0);
+        end(self.conn, self.quotes, row, at, Some(ended.outcome), ended.reason.as_str())?;
         self.forget_what_closed()
     }
 
@@ -128,7 +130,7 @@ pub(super) fn end_unannounced(conn: &Connection, cache: &mut Cache, batch: &Batc
     let open: Vec<(i64, i64, u64, u64, String)> = open.collect::<Result<_, _>>()?;
     for (row, source, session_id, last_at, publisher) in open {
         if !announced.contains(&(publisher.as_str(), session_id)) {
-            end(conn, row, last_at, None, "not-announced")?;
+            end(conn, &mut cache.quotes, row, last_at, None, "not-announced")?;
             // Nothing of it waits to be written, since no record of this batch is its own.
             cache.sessions.remove(&(source, session_id));
         }
@@ -137,16 +139,18 @@ pub(super) fn end_unannounced(conn: &Connection, cache: &mut Cache, batch: &Batc
 }
 
 /// Ends a session in the tables, and with it everything that it had open and its quotes that nobody will answer.
-fn end(conn: &Connection, session: i64, at: u64, outcome: Option<u8>, reason: &str) -> Result<(), HistoryError> {
+fn end(
+    conn: &Connection,
+    quotes: &mut QuoteBook,
+    session: i64,
+    at: u64,
+    outcome: Option<u8>,
+    reason: &str,
+) -> Result<(), HistoryError> {
     conn.prepare_cached("UPDATE sessions SET ended_at = ?2, outcome = ?3, reason = ?4, announcing = 0 WHERE id = ?1")?
         .execute(params![session, at, outcome, reason])?;
     close_unnamed(conn, session, at, u32::MAX, "session-ended")?;
-    conn.prepare_cached(
-        "UPDATE quotes SET state = 'abandoned', noted_at = max(noted_at, ?2)
-         WHERE session = ?1 AND state IN ('created', 'sent')",
-    )?
-    .execute(params![session, at])?;
-    Ok(())
+    quotes.abandon(conn, session, at)
 }
 
 /// Closes all open objects of a session that were last named before this announcement.

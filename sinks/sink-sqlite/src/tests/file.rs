@@ -66,24 +66,25 @@ fn an_older_file_is_migrated_and_a_failed_migration_changes_nothing() {
     fn broken() -> String {
         "CREATE TABLE half (id INTEGER); this is no SQL".to_owned()
     }
-    fn second() -> String {
+    fn another() -> String {
         "ALTER TABLE sources ADD COLUMN note TEXT NOT NULL DEFAULT 'none'".to_owned()
     }
     let mut fixture = Fixture::new();
     fixture.events(&[opened(1, "alice", HOUR_START), share(1, HOUR_START)]);
     fixture.sink.close().unwrap();
     let mut conn = Connection::open(fixture.path()).unwrap();
-    let first = schema::MIGRATIONS[0];
-    schema::migrate(&mut conn, &[first, broken]).unwrap_err();
-    assert_eq!(schema::version(&conn).unwrap(), 1);
+    let known = schema::MIGRATIONS.len();
+    let with = |next: fn() -> String| [schema::MIGRATIONS, &[next]].concat();
+    schema::migrate(&mut conn, &with(broken)).unwrap_err();
+    assert_eq!(schema::version(&conn).unwrap(), known);
     let half: u32 =
         conn.query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'half'", [], |row| row.get(0)).unwrap();
     assert_eq!(half, 0);
-    schema::migrate(&mut conn, &[first, second]).unwrap();
-    assert_eq!(schema::version(&conn).unwrap(), 2);
+    schema::migrate(&mut conn, &with(another)).unwrap();
+    assert_eq!(schema::version(&conn).unwrap(), known + 1);
     let note: String = conn.query_row("SELECT note FROM sources", [], |row| row.get(0)).unwrap();
     assert_eq!(note, "none");
-    assert!(matches!(schema::check(&conn, 1), Err(HistoryError::NewerSchema { found: 2, known: 1 })));
+    assert!(matches!(schema::check(&conn, known), Err(HistoryError::NewerSchema { .. })));
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use sidecar_core::{BlockingSink, ByteSize};
 use stats_sv2::UnixMillis;
 
+use super::quotes::{answered, created, paid, sent};
 use super::{DAY, Fixture, HOUR, HOUR_START, MINUTE, SECOND, heartbeat, opened, session_ended, share};
+use crate::query::{EhashOf, History, QuoteReport, QuoteState};
 
 fn maintain(fixture: &mut Fixture, now: u64) {
     for _ in 0..20 {
@@ -100,4 +102,71 @@ fn the_disk_budget_takes_the_oldest_first() {
     assert_eq!(fixture.bucket("total", 0, "", 0).0, 36_000);
     let since: u64 = fixture.get("SELECT since FROM kept_since WHERE tier = '1m'");
     assert!(since <= oldest_minute);
+}
+
+#[test]
+fn quotes_go_by_age_and_number_and_their_sums_stay() {
+    let mut fixture = Fixture::with(|settings| settings.max_quotes = 10);
+    fixture.events(&[opened(1, "alice", HOUR_START)]);
+    for share in 0..30_u8 {
+        let at = HOUR_START + u64::from(share);
+        fixture.events(&[created(share, 1 << 60, at), sent(share, 1 << 60, at + 5)]);
+    }
+    fixture.events(&[answered(29, "q", HOUR_START + 50), paid("early", 1, HOUR_START)]);
+    let report = |fixture: &Fixture| {
+        let history = History::open(&fixture.path()).unwrap();
+        let report = history.quote_report("pool-a", DAY, HOUR_START + HOUR).unwrap();
+        let ehash = history.ehash("pool-a", EhashOf::Identity, 1).unwrap().remove(0).ehash;
+        (report, ehash)
+    };
+    let of = |report: &QuoteReport, state| report.by_state.iter().find(|view| view.state == state).unwrap().clone();
+    let ehash = (30_u128 << 60).to_string();
+
+    maintain(&mut fixture, HOUR_START + MINUTE);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM quotes"), 10);
+    assert_eq!(fixture.get::<u64>("SELECT min(created_at) FROM quotes"), HOUR_START + 20, "the first ones go first");
+    let (counts, sum) = report(&fixture);
+    assert_eq!(sum, ehash);
+    let (sent, abandoned) = (of(&counts, QuoteState::Sent), of(&counts, QuoteState::Abandoned));
+    assert_eq!((sent.count, abandoned.count), (9, 20), "what is given up waits no more");
+    assert_eq!(abandoned.ehash, (20_u128 << 60).to_string());
+    assert_eq!((counts.total.latencies[0].count, counts.window.latencies[0].count), (30, 30));
+
+    maintain(&mut fixture, HOUR_START + 20 * DAY);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM quotes"), 0);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM early_payments"), 0);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM quote_times WHERE level = 1"), 0);
+    assert_eq!(fixture.get::<u64>("SELECT sum(count) FROM quote_times WHERE level = 3 AND stage = 0"), 30);
+    let (counts, sum) = report(&fixture);
+    assert_eq!((sum, of(&counts, QuoteState::Answered).count), (ehash.clone(), 1));
+    assert_eq!(of(&counts, QuoteState::Abandoned).count, 29);
+
+    maintain(&mut fixture, HOUR_START + 6 * 365 * DAY);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM quote_times WHERE level < 4"), 0);
+    let (counts, sum) = report(&fixture);
+    assert_eq!((sum, counts.total.latencies[0].count), (ehash, 30));
+}
+
+#[test]
+fn ended_sessions_are_bounded() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[opened(1, "alice", HOUR_START), share(1, HOUR_START)]);
+    // A publisher that is restarted over and over.
+    fixture
+        .sink
+        .connection()
+        .execute(
+            "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+             INSERT INTO sessions (source, session_id, started_at, ended_at) SELECT 1, 1000 + i, ?2, ?2 FROM n",
+            rusqlite::params![crate::retention::MAX_ENDED_SESSIONS + 500, HOUR_START],
+        )
+        .unwrap();
+    // Sessions are looked at when the limit of the five-minute tier moves.
+    for round in 0..5 {
+        maintain(&mut fixture, HOUR_START + 100 * DAY + round * HOUR);
+    }
+    let ended: u64 = fixture.get("SELECT count(*) FROM sessions WHERE ended_at IS NOT NULL");
+    assert_eq!(ended, u64::from(crate::retention::MAX_ENDED_SESSIONS));
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM sessions WHERE ended_at IS NULL"), 1, "the open one stays");
+    assert_eq!(fixture.get::<u64>("SELECT max(session_id) FROM sessions"), 1_500 + ended, "the latest stay");
 }
