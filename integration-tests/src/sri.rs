@@ -4,7 +4,6 @@ mod install;
 mod pool;
 mod translator;
 
-pub(crate) use install::cache_folder;
 pub use install::{Counterpart, InstallError, fetch_all};
 pub(crate) use install::{cache_folder, create_folder, lock};
 pub use pool::{Pool, PoolBuilder};

@@ -1,10 +1,12 @@
-//! The unmodified `pool_sv2` as a process.
+//! `pool_sv2` as a process: unmodified, or with our hooks in it.
 
 use std::{net::SocketAddr, process::ExitStatus, time::Duration};
 
 use anyhow::Result;
 
 use super::{AUTHORITY_PUBLIC_KEY, AUTHORITY_SECRET_KEY, Counterpart, MONITORING_REFRESH_SECS, READY_WITHIN};
+use crate::quoting_host::locking_key;
+use crate::recipe::Integrated;
 use crate::{
     MonitoringApi, PoolSnapshot, TestFolder,
     ports::PortLease,
@@ -24,6 +26,10 @@ pub struct PoolBuilder<'a> {
     template_provider: SocketAddr,
     shares_per_minute: f32,
     share_batch_size: u32,
+    monitored: bool,
+    /// The tables `[stats]` and `[quotes]`, and with them the pool that reads them.
+    stats: Option<String>,
+    quotes: String,
 }
 
 /// A running `pool_sv2`. Dropping it kills it.
@@ -32,6 +38,7 @@ pub struct Pool {
     process: Process,
     listen: PortLease,
     monitoring: PortLease,
+    monitored: bool,
 }
 
 impl Pool {
@@ -44,6 +51,9 @@ impl Pool {
             template_provider,
             shares_per_minute: DEFAULT_SHARES_PER_MINUTE,
             share_batch_size: 1,
+            monitored: true,
+            stats: None,
+            quotes: String::new(),
         }
     }
 
@@ -133,7 +143,10 @@ impl Pool {
     // The listening port is never probed: the pool would count the probe as a client.
     async fn wait_until_ready(&mut self) -> Result<()> {
         self.process.wait_for_log("ready to accept connections", READY_WITHIN).await?;
-        wait_for_http(&mut self.process, self.monitoring.address(), "/api/v1/health", READY_WITHIN).await
+        if self.monitored {
+            wait_for_http(&mut self.process, self.monitoring.address(), "/api/v1/health", READY_WITHIN).await?;
+        }
+        Ok(())
     }
 }
 
@@ -159,12 +172,50 @@ impl PoolBuilder<'_> {
         self
     }
 
+    /// Takes the pool with our hooks, which publishes to the sidecar at this address.
+    #[must_use]
+    pub fn stats(mut self, sidecar: SocketAddr) -> Self {
+        self.stats = Some(format!("\n[stats]\nstats_server_address = \"{sidecar}\"\n"));
+        self
+    }
+
+    /// Adds keys to the table `[stats]`, such as `spool = "…"`.
+    #[must_use]
+    pub fn stats_keys(mut self, keys: &str) -> Self {
+        self.stats.get_or_insert_with(|| "\n[stats]\n".to_owned()).push_str(&format!("{keys}\n"));
+        self
+    }
+
+    /// Lets the pool with our hooks ask this mint for quotes, locked to [`locking_key`] where the user identity holds no key.
+    #[must_use]
+    pub fn quotes(mut self, mint: SocketAddr, minimum_difficulty: u32) -> Self {
+        let key = locking_key();
+        self.quotes = format!(
+            "\n[quotes]\nmint_address = \"{mint}\"\nminimum_difficulty = {minimum_difficulty}\nlocking_key = \"{key}\"\n"
+        );
+        self.stats.get_or_insert_default();
+        self
+    }
+
+    /// Takes the pool with our hooks that is built without SRI's own monitoring API: there is no [`Pool::api`] then.
+    #[must_use]
+    pub fn without_monitoring(mut self) -> Self {
+        self.monitored = false;
+        self
+    }
+
     /// Builds the binary if this machine has none, starts the pool and waits until it accepts connections.
     ///
     /// # Errors
     /// When the binary cannot be had, or the pool ends or is not ready in time.
     pub async fn start(self) -> Result<Pool> {
-        let binary = tokio::task::spawn_blocking(|| Counterpart::POOL.binary()).await??;
+        let (integrated, monitored) = (self.stats.is_some(), self.monitored);
+        let binary = tokio::task::spawn_blocking(move || match (integrated, monitored) {
+            (false, _) => Counterpart::POOL.binary().map_err(anyhow::Error::from),
+            (true, true) => Integrated::POOL.binary().map_err(anyhow::Error::from),
+            (true, false) => Integrated::POOL_WITHOUT_MONITORING.binary().map_err(anyhow::Error::from),
+        });
+        let binary = binary.await??;
         let listen = PortLease::new()?;
         let monitoring = PortLease::new()?;
         let config = format!(
@@ -183,7 +234,9 @@ supported_extensions = [0x0002]
 
 [template_provider_type.Sv2Tp]
 address = "{template_provider}"
-"#,
+{stats}{quotes}"#,
+            stats = self.stats.unwrap_or_default(),
+            quotes = self.quotes,
             name = self.name,
             listen = listen.address(),
             monitoring = monitoring.address(),
@@ -198,7 +251,7 @@ address = "{template_provider}"
             .env("RUST_LOG", "info")
             .env("NO_COLOR", "1")
             .start()?;
-        let mut pool = Pool { process, listen, monitoring };
+        let mut pool = Pool { process, listen, monitoring, monitored };
         pool.wait_until_ready().await?;
         Ok(pool)
     }

@@ -110,14 +110,20 @@ impl PoolHooks {
         self.open().downstreams.entry(downstream(downstream_id)).or_default().address = Some(address);
     }
 
-    /// A downstream set up its connection. The texts are the fields `vendor`, `hardware_version`, `firmware` and `device_id`
-    /// of SV2's `SetupConnection`, as they came.
-    pub fn downstream_connected(&self, downstream_id: usize, flags: u32, software: [impl AsRef<[u8]>; 4]) {
+    /// A downstream set up its connection. `vendor` and the fields `hardware_version`, `firmware` and `device_id` of its
+    /// device are those of SV2's `SetupConnection`, as they came.
+    pub fn downstream_connected(
+        &self,
+        downstream_id: usize,
+        flags: u32,
+        vendor: impl AsRef<[u8]>,
+        device: [impl AsRef<[u8]>; 3],
+    ) {
         let downstream_id = downstream(downstream_id);
         let mut open = self.open();
         let downstream = open.downstreams.entry(downstream_id).or_default();
         downstream.connected = true;
-        let [vendor, hardware_version, firmware, device_id] = &software;
+        let [hardware_version, firmware, device_id] = &device;
         self.stats.publish(DownstreamConnected {
             downstream_id,
             flags,
@@ -143,17 +149,11 @@ impl PoolHooks {
         }
     }
 
-    /// A standard channel that is about to open; [`ChannelHook::opened`] tells the rest.
-    #[must_use = "nothing is told before `opened`"]
-    pub fn standard<'a>(&'a self, downstream_id: usize, channel_id: u32, user_identity: &'a str) -> ChannelHook<'a> {
+    /// A channel that is about to open, with the hashrate that the miner declares, in H/s; [`ChannelHook`] tells the rest.
+    #[must_use = "nothing is told before it is opened"]
+    pub fn channel(&self, downstream_id: usize, channel_id: u32, nominal_hashrate: f32) -> ChannelHook<'_> {
         let (downstream_id, channel_id) = (downstream(downstream_id), ChannelId(channel_id));
-        ChannelHook { hooks: self, kind: CHANNEL_STANDARD, downstream_id, channel_id, user_identity }
-    }
-
-    /// An extended channel that is about to open; [`ChannelHook::opened`] tells the rest.
-    #[must_use = "nothing is told before `opened`"]
-    pub fn extended<'a>(&'a self, downstream_id: usize, channel_id: u32, user_identity: &'a str) -> ChannelHook<'a> {
-        ChannelHook { kind: CHANNEL_EXTENDED, ..self.standard(downstream_id, channel_id, user_identity) }
+        ChannelHook { hooks: self, downstream_id, channel_id, nominal_hashrate }
     }
 
     /// A channel was closed. The reason is a code of the downstream's, as it came.
@@ -230,16 +230,24 @@ impl Open {
 #[derive(Debug, Clone, Copy)]
 pub struct ChannelHook<'a> {
     hooks: &'a PoolHooks,
-    kind: u8,
     downstream_id: DownstreamId,
     channel_id: ChannelId,
-    user_identity: &'a str,
+    nominal_hashrate: f32,
 }
 
 impl ChannelHook<'_> {
-    /// The channel opened, with the hashrate that the miner declared, in H/s, and its first target.
-    pub fn opened(self, nominal_hashrate: f32, target: [u8; 32]) {
-        let Self { hooks, kind, downstream_id, channel_id, user_identity } = self;
+    /// It opened as a standard channel, with this target.
+    pub fn opened_standard(self, user_identity: &str, target: [u8; 32]) {
+        self.opened(CHANNEL_STANDARD, user_identity, target);
+    }
+
+    /// It opened as an extended channel, with this target.
+    pub fn opened_extended(self, user_identity: &str, target: [u8; 32]) {
+        self.opened(CHANNEL_EXTENDED, user_identity, target);
+    }
+
+    fn opened(self, kind: u8, user_identity: &str, target: [u8; 32]) {
+        let Self { hooks, downstream_id, channel_id, nominal_hashrate } = self;
         let mut open = hooks.open();
         let channel = Channel::new(user_identity, target);
         open.downstreams.entry(downstream_id).or_default().channels.insert(channel_id, channel);
@@ -270,12 +278,7 @@ impl ShareHook<'_> {
     /// whether it solves a block. A rejected one has [`PoolHooks::rejected`], at the place where the answer is sent.
     ///
     /// `credited` is the channel's sum of difficulties with this share in it: it tells the target of the share's job.
-    pub fn verdict<A, E>(
-        self,
-        verdict: &Result<A, E>,
-        hash_of: impl FnOnce(&A) -> (&[u8; 32], bool),
-        credited: f64,
-    ) {
+    pub fn verdict<A, E>(self, verdict: &Result<A, E>, hash_of: impl FnOnce(&A) -> (&[u8; 32], bool), credited: f64) {
         if let Ok(accepted) = verdict {
             let (hash, solves_block) = hash_of(accepted);
             self.accepted(hash, credited);
