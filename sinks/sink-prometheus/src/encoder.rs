@@ -124,14 +124,16 @@ impl<'n> Families<'_, 'n> {
         self.sources.iter().flat_map(samples).collect()
     }
 
-    /// The levels at which anything was told.
+    /// The levels at which anything was told, and the one at which a publisher of its role will tell: a counter that is
+    /// there at 0 shows its first increase.
     fn levels(&self) -> Vec<(&'n str, Level, &'n Source, &'n LevelSums)> {
         let of_source = |(name, source): &(&'n str, &'n Source)| {
             let (name, source) = (*name, *source);
             Level::ALL.map(|level| (name, level, source, &source.levels[level as usize]))
         };
-        let is_used =
-            |(_, _, _, sums): &(_, _, _, &LevelSums)| sums.total.accepted > 0 || sums.total.rejected_total() > 0;
+        let is_used = |(_, level, source, sums): &(_, Level, &Source, &LevelSums)| {
+            *level == Level::of_role(source.role) || sums.total.accepted > 0 || sums.total.rejected_total() > 0
+        };
         self.sources.iter().flat_map(of_source).filter(is_used).collect()
     }
 

@@ -88,6 +88,14 @@ pub(crate) struct Source {
 impl Level {
     pub(crate) const ALL: [Self; 2] = [Self::Channel, Self::Miner];
 
+    /// The level at which a program of this role judges shares.
+    pub(crate) const fn of_role(role: Role) -> Self {
+        match role {
+            Role::Proxy => Self::Miner,
+            _ => Self::Channel,
+        }
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Channel => "channel",

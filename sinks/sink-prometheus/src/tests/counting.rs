@@ -397,7 +397,8 @@ fn quotes_from_their_creation_to_their_end() {
         );
     }
     // A quote is no share.
-    assert!(!counted.samples().keys().any(|series| series.starts_with("mining_shares_accepted_total")));
+    let accepted = r#"mining_shares_accepted_total{publisher="pool-a",level="channel"}"#;
+    assert_eq!(counted.sample(accepted), Some(0.0), "and the counter is there before the first share");
 }
 
 #[test]
