@@ -150,6 +150,48 @@ fn assert_tiers_agree(path: &Path) {
     }
 }
 
+/// What is counted of quotes is what the quotes say, since none was given up yet.
+fn assert_quotes_agree(path: &Path) {
+    let conn = read(path);
+    let rows = |sql: &str| -> Vec<Vec<Value>> {
+        let mut rows = conn.prepare(sql).unwrap();
+        let width = rows.column_count();
+        let rows = rows.query_map([], |row| (0..width).map(|column| row.get(column)).collect()).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    assert_eq!(
+        rows("SELECT source, state, count FROM quote_counts WHERE count <> 0 ORDER BY 1, 2"),
+        rows("SELECT source, state, count(*) FROM quotes GROUP BY 1, 2 ORDER BY 1, 2"),
+    );
+    for (stage, start, end) in
+        [(0, "created_at", "sent_at"), (1, "sent_at", "answered_at"), (2, "answered_at", "paid_at")]
+    {
+        for (level, bucket) in [(1, "60000"), (3, "3600000"), (4, "9223372036854775807")] {
+            assert_eq!(
+                rows(&format!(
+                    "SELECT bucket, source, sum(count), max(max_ms) FROM quote_times WHERE level = {level} AND stage = {stage}
+                     GROUP BY 1, 2 ORDER BY 1, 2"
+                )),
+                rows(&format!(
+                    "SELECT iif({level} = 4, 0, {end} - {end} % {bucket}), source, count(*), max(max(0, {end} - {start}))
+                     FROM quotes WHERE {start} IS NOT NULL AND {end} IS NOT NULL GROUP BY 1, 2 ORDER BY 1, 2"
+                )),
+                "stage {stage}, level {level}"
+            );
+        }
+    }
+    let told: u64 =
+        conn.query_row("SELECT count(*) FROM quotes WHERE amount IS NOT NULL", [], |row| row.get(0)).unwrap();
+    let counted: u64 = conn
+        .query_row(
+            "SELECT coalesce(sum(t.quotes), 0) FROM rollup_total t JOIN series s ON s.id = t.series WHERE s.kind = 1",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    assert_eq!(counted, told, "each quote counts once");
+}
+
 /// Records of three sessions of two publishers: events of all kinds, derived events, announcements whole or cut off.
 fn records() -> impl Strategy<Value = Vec<Arc<Record>>> {
     let piece = (0_usize..3, 0_u8..10, any::<u64>(), any::<bool>(), prop::collection::vec(any::<usize>(), 1..40));
@@ -232,6 +274,7 @@ proptest! {
         let (a, b) = (dump(&whole.path().join("stats.db")), dump(&split.path().join("stats.db")));
         assert_same(&a, &b);
         assert_tiers_agree(&whole.path().join("stats.db"));
+        assert_quotes_agree(&whole.path().join("stats.db"));
 
         let counted: u64 = super::one(
             &split.path().join("stats.db"),
