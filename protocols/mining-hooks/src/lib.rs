@@ -11,6 +11,8 @@
 //! `integrating.md` shows each place in SRI's applications.
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod fake_sidecar;
 #[cfg(feature = "pool")]
 pub mod pool;
 mod start;

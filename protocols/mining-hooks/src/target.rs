@@ -34,7 +34,7 @@ pub fn from_difficulty(difficulty: f64) -> [u8; 32] {
     let target = DIFFICULTY_ONE / difficulty;
     let mut bytes = [0xff; 32];
     // 2^256 and more does not fit.
-    if !(target < TWO_POW_208 * f64::from_bits((1023 + 48) << 52) && target >= 0.0) {
+    if !(difficulty > 0.0 && target < TWO_POW_208 * f64::from_bits((1023 + 48) << 52)) {
         return bytes;
     }
     let mut rest = target;

@@ -81,9 +81,9 @@ mod tests {
 
     use super::*;
 
-    /// A target between those of 1 H/s and of an exahash, at some shares a second.
+    /// A target between those of a terahash and of an exahash a second, at some shares a minute.
     fn any_target() -> impl Strategy<Value = [u8; 32]> {
-        (-30.0..60.0_f64).prop_map(|bits| target::from_difficulty(bits.exp2()))
+        (10.0..35.0_f64).prop_map(|bits| target::from_difficulty(bits.exp2()))
     }
 
     proptest! {
@@ -108,7 +108,9 @@ mod tests {
                 for _ in 0..shares {
                     let added = target::difficulty(&job);
                     // Below this the sum does not tell one share from another target's.
-                    prop_assume!(added > sum * 1e-9);
+                    if added < sum * 1e-9 {
+                        break;
+                    }
                     sum += added;
                     let found = channel.credit(sum);
                     // Two targets so near that the tolerance holds both are as good as one.
