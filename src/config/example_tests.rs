@@ -90,3 +90,35 @@ fn every_setting_is_in_the_complete_examples() {
         }
     }
 }
+
+/// Sinks that stand in the examples without being switched on: the rules that hold for the others hold for them.
+#[test]
+fn sinks_that_are_commented_out_are_good_and_complete() {
+    for (name, text) in COMPLETE {
+        let header = "# [sinks.metrics]\n";
+        let (before, block) = text.split_once(header).unwrap_or_else(|| panic!("{name} lacks {header}"));
+        let (block, after) = block.split_once("\n\n").unwrap_or((block, ""));
+        let lines: Vec<&str> = block.lines().map(|line| line.trim_start_matches("# ")).collect();
+        // The token's file is an example; nothing is there.
+        let written =
+            lines.iter().filter(|line| !line.starts_with("auth")).fold(String::new(), |all, line| all + line + "\n");
+        load(&format!("{before}[sinks.metrics]\n{written}\n{after}"));
+        let unknown = format!("{before}[sinks.metrics]\nunknown_key_of_the_test = 1\n{written}\n{after}");
+        let file = SourceFile { path: name.into(), text: unknown };
+        let Err(ConfigError::Invalid { findings }) = Config::parse(file, &crate::registry::built_in(), &|_| None)
+        else {
+            panic!("an unknown key is not found in {name}");
+        };
+        let help = findings.problems[0].help.clone().unwrap_or_default();
+        let known = help.strip_prefix("known keys: ").unwrap_or_else(|| panic!("{name}: {help}"));
+        // The keys of every sink's driver are shown where the first sink is.
+        for key in known.split(", ") {
+            let shown =
+                lines.iter().any(|line| line.starts_with(&format!("{key} = "))) || text.contains(&format!("#{key} = "));
+            assert!(
+                shown || text.contains(&format!(".{key}]")) || text.contains(&format!("# {key} = ")),
+                "{name} lacks {key}"
+            );
+        }
+    }
+}

@@ -7,9 +7,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cargo, run, step};
 
-/// A file that must be there, and the Debian package that brings it. SRI's pool compiles a Cap'n Proto schema.
-pub(crate) const FOR_TESTS: [(&str, &str); 2] =
-    [("/usr/bin/capnp", "capnproto"), ("/usr/include/capnp/c++.capnp", "libcapnp-dev")];
+/// A file that must be there, and the Debian package that brings it. SRI's pool compiles a Cap'n Proto schema; a real
+/// Prometheus scrapes the sidecar, and its promtool checks metrics and rules.
+pub(crate) const FOR_TESTS: [(&str, &str); 3] = [
+    ("/usr/bin/capnp", "capnproto"),
+    ("/usr/include/capnp/c++.capnp", "libcapnp-dev"),
+    ("/usr/bin/prometheus", "prometheus"),
+];
 /// The same for the heavy tier: cdk compiles a schema of protocol buffers.
 pub(crate) const FOR_HEAVY: [(&str, &str); 1] = [("/usr/bin/protoc", "protobuf-compiler")];
 
