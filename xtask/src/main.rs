@@ -45,6 +45,8 @@ enum Task {
     },
     /// The heavy tier: the mint on the real cdk library, ten thousand connections, fifty million events.
     Heavy,
+    /// Counts the lines that SRI's pool and translator need for our hooks, and tries the same places on older versions.
+    Integrate,
     /// Runs each fuzz target for a while.
     Fuzz {
         /// Seconds for each target.
@@ -61,6 +63,7 @@ fn main() -> Result<()> {
         Task::Lint => lint(),
         Task::Bench { options } => bench(&options),
         Task::Heavy => heavy(),
+        Task::Integrate => integrate("count"),
         Task::Fuzz { seconds } => fuzz(seconds),
     }
 }
@@ -70,6 +73,7 @@ fn test(filter: &[String]) -> Result<()> {
     step("the real pool and translator (built once, kept in the user's cache)", || {
         run(cargo(["run", "--quiet", "--package", "integration-tests", "--bin", "fetch-counterparts"]))
     })?;
+    step("the pool and the translator with our lines in them (built again when those change)", || integrate("build"))?;
     step("the sidecar, for the tests that start it", || run(cargo(["build", "--package", "hashpool-sidecar"])))?;
     step("all tests of the workspace", || {
         let mut command = cargo(["test", "--workspace", "--all-features"]);
@@ -108,6 +112,10 @@ fn heavy() -> Result<()> {
         run(cargo(["test", "--package", "integration-tests", "--test", "heavy", "--", "--nocapture"]))
     })?;
     bench(&["--only".to_owned(), "heavy".to_owned()])
+}
+
+fn integrate(command: &str) -> Result<()> {
+    run(cargo(["run", "--quiet", "--package", "integration-tests", "--bin", "integration-recipe", "--", command]))
 }
 
 fn fuzz(seconds: u32) -> Result<()> {
