@@ -66,7 +66,7 @@ fn bundle() -> Result<(), Box<dyn Error>> {
 fn check_node() -> Result<(), Box<dyn Error>> {
     let advice = format!(
         "The dashboard's pages are bundled with Node {OLDEST_NODE} or newer and npm.\n\
-         Install them, on Debian with: sudo apt-get install nodejs npm\n{LEAVE_OUT}"
+         Install them: sudo apt-get install nodejs npm (Debian 13 or newer), or from https://nodejs.org\n{LEAVE_OUT}"
     );
     let output = Command::new("node").arg("--version").output();
     let version = match output {

@@ -30,10 +30,7 @@ pub(super) enum GraphSubject {
     /// A whole source.
     Source,
     /// One worker, or one miner of a translator.
-    Worker {
-        name: String,
-        is_miner: bool,
-    },
+    Worker { name: String, is_miner: bool },
 }
 
 impl GraphSubject {
@@ -120,13 +117,14 @@ impl Graph {
     fn drawings(&self) -> Markup {
         let answer = &self.answer;
         html! {
-            div.readout data-readout="" aria-hidden="true" {}
+            div.graph-head { h3 { "Hashrate" } div.readout data-readout="" aria-hidden="true" {} }
             div.canvas data-plot="hashrate" {
                 (plot::hashrate(answer, &self.marks, "Hashrate with its 95 % band"))
                 span.scale.is-top { (text::hashrate(Hashrate::from_hashes_per_second(plot::top_of(answer)), 2)) }
                 span.scale.is-bottom { "0 H/s" }
             }
             p.graph-summary data-graph-summary="hashrate" { (self.hashrate_summary()) }
+            div.graph-head { h3 { "Shares" } }
             div.canvas.is-short data-plot="shares" {
                 (plot::shares(answer, &self.marks, "Accepted and rejected shares"))
                 span.scale.is-top { (numbers::plural(plot::top_of_shares(answer) as u64, "share")) }
@@ -158,10 +156,13 @@ impl Graph {
 
     /// The shares graph and the marks in words.
     fn shares_summary(&self) -> String {
-        let sum = |of: fn(&sink_sqlite::query::Point) -> Option<u64>| -> u64 { self.answer.points.iter().filter_map(of).sum() };
+        let sum = |of: fn(&sink_sqlite::query::Point) -> Option<u64>| -> u64 {
+            self.answer.points.iter().filter_map(of).sum()
+        };
         let (accepted, rejected) = (sum(|point| point.accepted), sum(|point| point.rejected));
         let marked = |kind| self.marks.iter().filter(|mark| mark.kind == kind).count() as u64;
-        let rate = numbers::per_cent(rejected, accepted + rejected).map(|part| format!(" ({part})")).unwrap_or_default();
+        let rate =
+            numbers::per_cent(rejected, accepted + rejected).map(|part| format!(" ({part})")).unwrap_or_default();
         format!(
             "{} accepted, {} rejected{rate}; {}, {}, {}.",
             numbers::plural(accepted, "share"),

@@ -47,7 +47,11 @@ pub(super) fn marks(source: &SourceView, range: &Range) -> Vec<Mark> {
     }
     // The first session is the beginning, not a restart.
     for session in source.sessions.iter().take(source.sessions.len().saturating_sub(1)) {
-        marks.push(Mark { kind: MarkKind::Restart, at_ms: session.started_ms, text: "publisher started anew".to_owned() });
+        marks.push(Mark {
+            kind: MarkKind::Restart,
+            at_ms: session.started_ms,
+            text: "publisher started anew".to_owned(),
+        });
     }
     for loss in source.losses.iter().filter(|loss| loss.kind != "unseen") {
         let words = match loss.events {

@@ -88,7 +88,7 @@ fn about(source: &SourceView, graph: Option<&Graph>, as_table: bool, frame: &Fra
     let page = frame.address("/");
     let graph_data = frame.address("/graph");
     html! {
-        section.section aria-labelledby="hashrate" {
+        section.section aria-labelledby="hashrate" data-ticks="" {
             div.section-head {
                 h2 #hashrate { "Hashrate of " (numbers::untrusted_inline(&source.publisher)) }
                 p { "measured from accepted shares over observed time" }
@@ -106,7 +106,7 @@ fn about(source: &SourceView, graph: Option<&Graph>, as_table: bool, frame: &Fra
                 h2 #totals { "Since " (numbers::moment(source.first_seen_ms)) }
                 p { "totals of the whole history; losses are not in them" }
             }
-            dl.figures { (figures(source, group, frame)) }
+            dl.figures data-ticks="" { (figures(source, group, frame)) }
         }
         div.pair {
             section.section aria-labelledby="rejects" {
@@ -210,19 +210,11 @@ fn figures(source: &SourceView, group: &GroupView, frame: &Frame<'_>) -> Markup 
             }))
         (figure("accepted", "Accepted shares", html! { (numbers::count(totals.accepted)) },
             html! {
-                @match numbers::per_cent(totals.accepted, submitted) {
-                    Some(part) => { (part) " of " (numbers::count(submitted)) }
-                    None => { "none was submitted" }
-                }
+                (part_of(totals.accepted, submitted))
                 @if totals.invalid_target > 0 { ", " (numbers::count(totals.invalid_target)) " without a valid target" }
             }))
         (figure("rejected", "Rejected shares", html! { (numbers::count(totals.rejected)) },
-            html! {
-                @match numbers::per_cent(totals.rejected, submitted) {
-                    Some(part) => { (part) " of " (numbers::count(submitted)) }
-                    None => { "none was submitted" }
-                }
-            }))
+            part_of(totals.rejected, submitted)))
         (figure("best", "Best share",
             html! {
                 @match totals.best_share_difficulty {
@@ -251,12 +243,22 @@ fn figures(source: &SourceView, group: &GroupView, frame: &Frame<'_>) -> Markup 
     }
 }
 
+/// A part in per cent and of how many; scripts let both tick together with the number above them.
+pub(super) fn part_of(part: u64, whole: u64) -> Markup {
+    html! {
+        @match numbers::per_cent(part, whole) {
+            Some(part) => { span data-part="" { (part) } " of " span data-whole="" { (numbers::count(whole)) } " submitted" }
+            None => { "none was submitted" }
+        }
+    }
+}
+
 /// How likely a share this good is, among so much work.
 fn best_share_basis(group: &GroupView) -> Markup {
     let totals = &group.totals;
     let Some(difficulty) = totals.best_share_difficulty else { return html! { "no share yet" } };
     let chance = luck::probability_of_best_share(totals.work_hashes, difficulty * HASHES_PER_DIFFICULTY);
-    html! { "difficulty; as good or better with " (numbers::part(chance)) " among " (numbers::plural(totals.accepted, "share")) }
+    html! { "difficulty; " (numbers::part(chance)) " chance of one this good in the work done" }
 }
 
 fn luck_figure(source: &SourceView, figure: &dyn Fn(&str, &str, Markup, Markup) -> Markup) -> Markup {

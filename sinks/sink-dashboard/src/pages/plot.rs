@@ -124,7 +124,7 @@ pub(super) fn sparkline(values: &[Option<f64>]) -> Markup {
         }
         drawing = true;
     }
-    let width = values.len().saturating_sub(1).max(1) * 4;
+    let width = values.len().max(1) * 4;
     html! {
         svg.spark viewBox=(format!("0 0 {width} {HIGH}")) preserveAspectRatio="none" aria-hidden="true" {
             path.line d=(line) {}
@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn a_gap_breaks_the_line_and_is_shaded() {
-        let drawn = hashrate(&answer(&[Some(4.0), Some(4.0), None, None, Some(4.0), Some(2.0)]), &[], "x").into_string();
+        let drawn =
+            hashrate(&answer(&[Some(4.0), Some(4.0), None, None, Some(4.0), Some(2.0)]), &[], "x").into_string();
         let line = drawn.split("class=\"line\" d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!(line.matches('M').count(), 2, "two lines: {line}");
         assert!(drawn.contains("M400,0H800V300H400Z"), "the gap is shaded: {drawn}");

@@ -163,7 +163,11 @@ fn took(ms: Option<u64>) -> Markup {
 }
 
 fn failures(flow: &QuoteFlow) -> Markup {
-    let groups = [("failed", &flow.failed), ("failed, share not named", &flow.unattributed), ("contradicted", &flow.contradictions)];
+    let groups = [
+        ("failed", &flow.failed),
+        ("failed, share not named", &flow.unattributed),
+        ("contradicted", &flow.contradictions),
+    ];
     html! {
         @if groups.iter().all(|(_, codes)| codes.is_empty()) && flow.unknown_payments == 0 {
             p.note { "Nothing." }

@@ -52,7 +52,7 @@ pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup 
                     tr {
                         th scope="col" { "Source" }
                         th scope="col" { "State" }
-                        th scope="col" { "Last event" }
+                        th.wide scope="col" { "Last event" }
                         th.wide scope="col" { "Program" }
                         th.wide scope="col" { "Session since" }
                         th scope="col" { "Events lost" }
@@ -68,7 +68,7 @@ pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup 
                                 span.basis { (source.role) }
                             }
                             td { (health(source, now_ms)) }
-                            td { (numbers::ago(source.last_event_ms, now_ms)) }
+                            td.wide { (numbers::ago(source.last_event_ms, now_ms)) }
                             td.wide { (numbers::untrusted(&source.vendor)) }
                             td.wide {
                                 @match source.sessions.first() {

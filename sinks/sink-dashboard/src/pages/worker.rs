@@ -11,7 +11,7 @@ use sink_sqlite::query::{QueryError, SourceView, Subject, WorkerDetail};
 use super::address::Address;
 use super::fault::PageError;
 use super::graph::{Graph, GraphSubject};
-use super::overview::{glance, rejects_of};
+use super::overview::{glance, part_of, rejects_of};
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::workers::declared;
@@ -105,12 +105,7 @@ fn document(
             (figure("accepted", "Accepted shares", html! { (numbers::count(totals.accepted)) },
                 html! { "since " (numbers::moment(worker.first_seen_ms)) }))
             (figure("rejected", "Rejected shares", html! { (numbers::count(totals.rejected)) },
-                html! {
-                    @match numbers::per_cent(totals.rejected, submitted) {
-                        Some(part) => { (part) " of " (numbers::count(submitted)) }
-                        None => { "none was submitted" }
-                    }
-                }))
+                part_of(totals.rejected, submitted)))
             (figure("best", "Best share",
                 html! {
                     @match totals.best_share_difficulty { Some(best) => { (text::difficulty(best)) } None => { (numbers::unknown()) } }
@@ -134,7 +129,7 @@ fn document(
                 None => { p.empty { "Nothing to draw yet." } }
             }
         }
-        div.pair {
+        div.pair.is-uneven {
             section.section aria-labelledby="rejects" {
                 div.section-head { h2 #rejects { "Rejected shares by reason" } }
                 (rejects_of(totals))

@@ -140,7 +140,8 @@ impl View {
     fn apply(&self, workers: &mut Vec<(String, WorkerView)>) {
         let wanted = self.search.to_lowercase();
         workers.retain(|(_, worker)| {
-            (wanted.is_empty() || worker.name.to_lowercase().contains(&wanted)) && !(self.hide_silent && is_silent(worker))
+            (wanted.is_empty() || worker.name.to_lowercase().contains(&wanted))
+                && !(self.hide_silent && is_silent(worker))
         });
         workers.sort_by(|(_, a), (_, b)| {
             let by_column = match self.sort {

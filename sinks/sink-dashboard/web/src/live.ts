@@ -8,6 +8,8 @@ import { tick, type Update } from "./ticking";
 const STREAM = "/api/v1/live";
 /** How often the content is read while the stream works: windows and lists move slowly. */
 const CONTENT_EVERY_MS = 10_000;
+/** The page of one worker is short and nothing on it ticks. */
+const WORKER_EVERY_MS = 3_000;
 /** After something happened, such as a block, the content is read so soon. */
 const SOON_MS = 1_000;
 /** How often the page is read while there is no stream. */
@@ -95,6 +97,10 @@ function close(): void {
   streamWorks = false;
 }
 
+function contentEvery(): number {
+  return location.pathname === "/worker" ? WORKER_EVERY_MS : CONTENT_EVERY_MS;
+}
+
 async function read(): Promise<void> {
   contentAt = Date.now();
   contentWanted = Number.POSITIVE_INFINITY;
@@ -114,7 +120,7 @@ function look(): void {
   }
   if (!stream && now >= retryAt) open();
   if (streamWorks) {
-    if ((now >= contentWanted || now - contentAt >= CONTENT_EVERY_MS) && !isReading()) void read();
+    if ((now >= contentWanted || now - contentAt >= contentEvery()) && !isReading()) void read();
   } else if (now - polledAt >= POLL_EVERY_MS && !isReading()) {
     polledAt = now;
     void read();

@@ -15,6 +15,13 @@ export function count(number: number): string {
   return number.toLocaleString("en-US");
 }
 
+/** A part in per cent, as the server writes it. */
+export function perCent(part: number, whole: number): string {
+  const value = (part / whole) * 100;
+  if (part > 0 && value < 0.01) return "under 0.01 %";
+  return `${value.toFixed(value < 10 ? 2 : 1)} %`;
+}
+
 /** A length of time with at most two units: `12 s`, `3 m 10 s`, `4 d 6 h`. */
 export function length(ms: number): string {
   const seconds = Math.max(0, Math.floor(ms / 1000));

@@ -141,7 +141,7 @@ export function makePlot(
       y: { range: () => [0, top(kind, data())] },
     },
     axes: [
-      { ...axis, values: moments, space: 64 },
+      { ...axis, values: moments, space: 64, size: 30 },
       {
         ...axis,
         size: 76,

@@ -1,7 +1,7 @@
-// Numbers that move each second: taken from a live update and put where the server wrote them. Percentages and intervals follow
-// with the content.
+// Numbers that move each second: taken from a live update and put where the server wrote them. Intervals and all else follow with
+// the content.
 
-import { count } from "./numbers";
+import { count, perCent } from "./numbers";
 
 interface Reading {
   state: string;
@@ -40,9 +40,16 @@ export interface Update {
   more_workers: number;
 }
 
-function put(selector: string, text: string): void {
-  const element = document.querySelector(selector);
+function put(element: Element | null | undefined, text: string): void {
   if (element && element.textContent !== text) element.textContent = text;
+}
+
+/** A count with its part of all that was submitted. */
+function tickPart(key: string, part: number, whole: number): void {
+  const figure = document.querySelector(`[data-ticks] [data-key="${key}"]`);
+  put(figure?.querySelector(".figure"), count(part));
+  put(figure?.querySelector("[data-part]"), perCent(part, whole));
+  put(figure?.querySelector("[data-whole]"), count(whole));
 }
 
 function putTime(time: HTMLElement | null, ms: number | null): void {
@@ -51,7 +58,7 @@ function putTime(time: HTMLElement | null, ms: number | null): void {
 
 function tickWindows(windows: WindowReading[]): void {
   for (const { window, reading, text } of windows) {
-    const place = document.querySelector(`.windows [data-key="${CSS.escape(window)}"] .reading`);
+    const place = document.querySelector(`[data-ticks] .windows [data-key="${CSS.escape(window)}"] .reading`);
     // Only a measurement that stays one ticks; a change of state brings other words with it, which the server writes.
     if (!place?.classList.contains("is-measured") || reading.state !== "measured") continue;
     const value = text.split(" ±")[0] ?? text;
@@ -65,8 +72,8 @@ export function tick(update: Update): void {
     const row = document.querySelector(`[data-sources] tr[data-key="${CSS.escape(source.publisher)}"]`);
     putTime(row?.querySelector<HTMLElement>("time[data-ago]") ?? null, source.last_event_ms);
     if (source.publisher !== shown || source.state !== "live") continue;
-    put('[data-key="accepted"] .figure', count(source.accepted));
-    put('[data-key="rejected"] .figure', count(source.rejected));
+    tickPart("accepted", source.accepted, source.accepted + source.rejected);
+    tickPart("rejected", source.rejected, source.accepted + source.rejected);
     tickWindows(source.windows);
   }
   const rows = document.querySelector(".workers tbody");
