@@ -22,6 +22,7 @@ use crate::exit::{Exit, Failure};
 pub(crate) struct Sidecar {
     running: Running,
     admin: AdminServer,
+    neighbours: Arc<Neighbours>,
 }
 
 impl Sidecar {
@@ -53,7 +54,7 @@ impl Sidecar {
         neighbours.pipeline_is(move || serde_json::to_value(status.upgrade()?.snapshot()).ok());
         let admin = AdminServer::start(admin, Arc::clone(running.status()), running.tap().clone());
         match admin {
-            Ok(admin) => Ok(Self { running, admin }),
+            Ok(admin) => Ok(Self { running, admin, neighbours }),
             Err(error) => {
                 let report = running.shutdown(Duration::from_secs(5)).await;
                 tracing::debug!(?report, "stopped again");
@@ -70,6 +71,11 @@ impl Sidecar {
     /// Where the admin listener answers.
     pub(crate) fn admin_address(&self) -> SocketAddr {
         self.admin.address()
+    }
+
+    /// Where the sink of this name listens, once it does.
+    pub(crate) fn sink_address(&self, sink_name: &str) -> Option<SocketAddr> {
+        self.neighbours.address(sink_name)
     }
 
     pub(crate) fn status(&self) -> &Arc<PipelineStatus> {

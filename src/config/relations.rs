@@ -13,6 +13,7 @@ use super::bridges::PlacedBridge;
 use super::listen::collide;
 use super::problem::{Problem, Problems};
 use super::sinks::PlacedSink;
+use super::suggest;
 use super::table::Section;
 
 /// What was read so far; `None` where a table had errors of its own.
@@ -41,6 +42,43 @@ struct Owned {
 }
 
 pub(crate) fn check(parts: &Parts<'_>, places: &Places<'_, '_>, problems: &mut Problems) {
+    claims(parts, places, problems);
+    histories(&parts.sinks, problems);
+}
+
+/// A setting that names another sink names one that keeps a history.
+fn histories(sinks: &[PlacedSink<'_>], problems: &mut Problems) {
+    let known: Vec<&str> = sinks
+        .iter()
+        .filter(|sink| sink.config.settings.history().is_some())
+        .map(|sink| sink.config.name.as_str())
+        .collect();
+    for sink in sinks {
+        for reference in sink.config.settings.reads_histories_of() {
+            let (key, name) = (reference.key, reference.sink.as_str());
+            if known.contains(&name) {
+                continue;
+            }
+            let span = sink.section.value_span(key);
+            let mut problem = match sinks.iter().find(|other| other.config.name == name) {
+                Some(other) => Problem::error(
+                    span,
+                    format!("`{key}` of [{}] names `{name}`, a sink of type `{}`, which keeps no history", sink.section.name, other.config.type_name),
+                )
+                .related(other.section.key_span.clone(), "this sink"),
+                None => Problem::error(span, format!("`{key}` of [{}] names `{name}`, and there is no such sink", sink.section.name)),
+            };
+            problem = problem.help(if known.is_empty() {
+                "add [sinks.history] with type = \"sqlite\" and a path".to_owned()
+            } else {
+                suggest::help(name, "sinks with a history", known.iter().copied())
+            });
+            problems.push(problem);
+        }
+    }
+}
+
+fn claims(parts: &Parts<'_>, places: &Places<'_, '_>, problems: &mut Problems) {
     let mut claims: Vec<Owned> = Vec::new();
     if let Some(server) = &parts.server {
         let key = if places.server.entries.contains_key("tcp_port") { "tcp_port" } else { "listen" };

@@ -19,6 +19,9 @@ const ADMIN_PORT_OFFSET: u16 = 10;
 /// The name of the sink that `db_path` means.
 pub(crate) const HISTORY: &str = "history";
 
+/// The name of the sink that `http_port` means.
+pub(crate) const DASHBOARD: &str = "dashboard";
+
 /// What the short form says.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -44,15 +47,16 @@ impl ShortForm {
                     .help("keep one of them"),
             );
         }
-        if let Some(port) = short.http_port {
+        if let Some(port) = short.http_port
+            && short.db_path.is_none()
+            && !server.entries.contains_key("db_path")
+        {
             problems.push(
                 Problem::warning(
                     server.key_span("http_port"),
-                    format!(
-                        "`http_port` is accepted, but this version has no dashboard: nothing will answer on port {port}"
-                    ),
+                    format!("`http_port` without `db_path` shows nothing: no dashboard will answer on port {port}"),
                 )
-                .help("the numbers are in the database, on /metrics and on /pipeline"),
+                .help("add `db_path`, or write [sinks.dashboard] with the name of a history"),
             );
         }
         Some(short)
@@ -74,6 +78,11 @@ impl ShortForm {
     /// The database of the sink `history`.
     pub(crate) fn database(&self) -> Option<&Path> {
         self.db_path.as_deref()
+    }
+
+    /// Where the sink `dashboard` answers.
+    pub(crate) fn dashboard(&self) -> Option<SocketAddr> {
+        self.http_port.map(|port| (Ipv4Addr::LOCALHOST, port).into())
     }
 
     /// The journal beside the database: `stats.db` has `stats.journal.db`, so that two databases in one folder have two.

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sidecar_core::route::KindSet;
-use sidecar_core::{Period, Route, SinkRegistry, SinkSettings};
+use sidecar_core::{Period, Route, SettingProblem, SinkRegistry, SinkSettings};
 use sidecar_pipeline::{DEFAULT_TIMEOUT, RetryPolicy, StartAt};
 use stats_sv2::EventKind;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::problem::{Problem, Problems};
-use super::short_form::{HISTORY, ShortForm};
+use super::short_form::{DASHBOARD, HISTORY, ShortForm};
 use super::suggest;
 use super::table::Section;
 
@@ -94,7 +94,7 @@ impl From<RetryTable> for RetryPolicy {
 struct DriverTable {
     events: Option<Vec<String>>,
     sources: Vec<String>,
-    start: StartAt,
+    start: Option<StartAt>,
     retry: RetryTable,
     timeout: Option<Period>,
     rate_limit: Option<NonZeroU32>,
@@ -121,7 +121,19 @@ pub(crate) fn read<'i>(
                     .help("remove `db_path`, or name this sink otherwise"),
             );
         } else {
-            sections.push((HISTORY.to_owned(), history(&path.to_string_lossy())));
+            let keys = [("type", "sqlite"), ("path", &*path.to_string_lossy())];
+            sections.push((HISTORY.to_owned(), meant("sinks.history", keys)));
+        }
+    }
+    if let Some(address) = short.and_then(ShortForm::dashboard) {
+        if let Some((_, other)) = sections.iter().find(|(name, _)| name == DASHBOARD) {
+            problems.push(
+                Problem::error(other.key_span.clone(), "`http_port` of [server] already means the sink `dashboard`")
+                    .help("remove `http_port`, or name this sink otherwise"),
+            );
+        } else if short.and_then(ShortForm::database).is_some() {
+            let keys = [("type", sink_dashboard::TYPE), ("listen", &address.to_string()), ("history", HISTORY)];
+            sections.push((DASHBOARD.to_owned(), meant("sinks.dashboard", keys)));
         }
     }
     // After an error it is not known what the file means to have.
@@ -134,11 +146,12 @@ pub(crate) fn read<'i>(
     sections.into_iter().filter_map(|(name, section)| one(name, section, registry, problems)).collect()
 }
 
-/// The sink that `db_path` means.
-fn history<'i>(path: &str) -> Section<'i> {
-    let mut section = Section::absent("sinks.history");
-    for (key, value) in [("type", "sqlite".to_owned()), ("path", path.to_owned())] {
-        section.entries.insert(Spanned::new(0..0, key.into()), Spanned::new(0..0, DeValue::String(value.into())));
+/// A sink that the short form means.
+fn meant<'i, const N: usize>(name: &str, keys: [(&'static str, &str); N]) -> Section<'i> {
+    let mut section = Section::absent(name);
+    for (key, value) in keys {
+        let value = DeValue::String(value.to_owned().into());
+        section.entries.insert(Spanned::new(0..0, key.into()), Spanned::new(0..0, value));
     }
     section
 }
@@ -152,12 +165,17 @@ fn one<'i>(
     let mut own = section.clone();
     let type_name = type_of(&mut own, registry.type_names(), problems);
     let driver_section = own.split_off(&DRIVER_KEYS);
-    let driver = driver(&driver_section, problems);
+    let (mut driver, start) = driver(&driver_section, problems);
     let type_name = type_name?;
     let settings = own.read_with(&[&["type"], &DRIVER_KEYS[..]].concat(), problems, |table| {
         // The type was found in the registry above.
         registry.parse(type_name, table).expect("the type is registered")
     })?;
+    for SettingProblem { key, what, help } in settings.problems() {
+        problems.push(Problem::error(section.value_span(key), what).help(help));
+    }
+    let usual = if settings.starts_at_latest() { StartAt::Latest } else { StartAt::Earliest };
+    driver.start = start.unwrap_or(usual);
     Some(PlacedSink { config: SinkConfig { name, type_name, settings, driver }, section })
 }
 
@@ -190,10 +208,11 @@ pub(super) fn type_of(
     found
 }
 
-/// What the driver's keys say; a value without meaning is told and replaced by its default.
-fn driver(section: &Section<'_>, problems: &mut Problems) -> DriverConfig {
+/// What the driver's keys say, and the place to start where it is said; a value without meaning is told and replaced by its
+/// default.
+fn driver(section: &Section<'_>, problems: &mut Problems) -> (DriverConfig, Option<StartAt>) {
     let default = DriverConfig::default();
-    let Some(table) = section.read::<DriverTable>(problems) else { return default };
+    let Some(table) = section.read::<DriverTable>(problems) else { return (default, None) };
     let kinds = table.events.as_ref().map_or(KindSet::ALL, |globs| kinds(globs, section, problems));
     let mut retry = RetryPolicy::from(table.retry);
     if retry.initial_backoff.is_zero() || retry.max_backoff < retry.initial_backoff {
@@ -211,14 +230,15 @@ fn driver(section: &Section<'_>, problems: &mut Problems) -> DriverConfig {
         problems.push(Problem::error(section.value_span("timeout"), "`timeout` is zero: nothing could be delivered"));
         timeout = default.timeout;
     }
-    DriverConfig {
+    let driver = DriverConfig {
         route: Route { kinds, sources: table.sources },
-        start: table.start,
+        start: default.start,
         retry,
         timeout,
         rate_limit: table.rate_limit,
         required: table.required,
-    }
+    };
+    (driver, table.start)
 }
 
 /// The kinds that the globs name; every glob must name one.

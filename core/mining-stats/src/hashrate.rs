@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::poisson::{ZERO_COUNT_UPPER, garwood_95};
 
 /// Hashes per second; never negative.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, PartialOrd, Default, Serialize)]
 #[serde(transparent)]
 pub struct Hashrate(f64);
@@ -41,6 +42,7 @@ pub struct Sample {
 }
 
 /// A hashrate with its uncertainty and what it rests on.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Estimate {
     /// Expected hashes over observed time.

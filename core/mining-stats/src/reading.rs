@@ -11,6 +11,7 @@ pub const WARM_UP_MS: u64 = 60_000;
 pub const STALE_AFTER_MS: u64 = 30_000;
 
 /// The state of a hashrate over a window.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 #[non_exhaustive]

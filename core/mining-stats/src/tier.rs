@@ -16,6 +16,7 @@ const DAY: u64 = 24 * HOUR;
 
 /// A width of buckets. Finer ones come first; each is a multiple of the one before, and so a whole number of finer
 /// buckets makes a coarser one.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub enum Tier {
     /// For the pool or translator as a whole, and for workers of small fleets.

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 type Snapshot = Box<dyn Fn() -> Option<serde_json::Value> + Send + Sync>;
 
@@ -13,6 +14,7 @@ type Snapshot = Box<dyn Fn() -> Option<serde_json::Value> + Send + Sync>;
 pub struct Neighbours {
     histories: BTreeMap<String, PathBuf>,
     pipeline: OnceLock<Snapshot>,
+    listening: Mutex<BTreeMap<String, SocketAddr>>,
 }
 
 impl fmt::Debug for Neighbours {
@@ -25,13 +27,24 @@ impl Neighbours {
     /// With the history files of the sinks that keep one, by the sink's name.
     #[must_use]
     pub fn new(histories: impl IntoIterator<Item = (String, PathBuf)>) -> Self {
-        Self { histories: histories.into_iter().collect(), pipeline: OnceLock::new() }
+        Self { histories: histories.into_iter().collect(), ..Self::default() }
     }
 
     /// The file in which the sink of this name keeps its history.
     #[must_use]
     pub fn history_path(&self, sink_name: &str) -> Option<&Path> {
         self.histories.get(sink_name).map(PathBuf::as_path)
+    }
+
+    /// Tells where a sink listens, now that it does: port 0 in its settings means any.
+    pub fn listens(&self, sink_name: &str, address: SocketAddr) {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).insert(sink_name.to_owned(), address);
+    }
+
+    /// Where the sink of this name listens; `None` before it does.
+    #[must_use]
+    pub fn address(&self, sink_name: &str) -> Option<SocketAddr> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner).get(sink_name).copied()
     }
 
     /// Tells how to look at the pipeline. The first call counts; the pipeline is made after its sinks, so this comes late.

@@ -75,11 +75,6 @@ impl HistoryPool {
         Self { inner: Arc::new(inner) }
     }
 
-    /// The file.
-    pub(crate) fn path(&self) -> &Path {
-        &self.inner.path
-    }
-
     /// Asks the history on a blocking thread. A question that takes too long is interrupted, also between its statements.
     pub(crate) async fn read<T: Send + 'static>(
         &self,

@@ -20,6 +20,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_io_timeout::TimeoutStream;
 use tower_service::Service;
 
+use crate::live::{Live, updater};
 use crate::router;
 use crate::security::auth::Token;
 use crate::state::AppState;
@@ -61,10 +62,17 @@ impl Server {
             .build()?;
         let (stop, stopped) = watch::channel(false);
         let max_connections = state.settings.max_connections.get() as usize;
-        let router = router::router(state);
-        let _ = token;
+        let live = Arc::clone(&state.live);
+        live.hub().set_open(true);
+        let updates = updater::run(state.clone());
+        let router = router::router(state, token);
         let thread = std::thread::Builder::new().name("dashboard".to_owned()).spawn(move || {
-            runtime.block_on(serve(listener, router, max_connections, stopped));
+            runtime.block_on(async {
+                tokio::select! {
+                    () = serve(listener, router, max_connections, stopped, &live) => {}
+                    () = updates => {}
+                }
+            });
             // A question to the history may be under way; its own time limit ends it.
             runtime.shutdown_timeout(STOP_TIMEOUT);
         })?;
@@ -98,7 +106,13 @@ impl Drop for Server {
     }
 }
 
-async fn serve(listener: TcpListener, router: Router, max_connections: usize, mut stopped: watch::Receiver<bool>) {
+async fn serve(
+    listener: TcpListener,
+    router: Router,
+    max_connections: usize,
+    mut stopped: watch::Receiver<bool>,
+    live: &Live,
+) {
     let listener = match tokio::net::TcpListener::from_std(listener) {
         Ok(listener) => listener,
         Err(error) => return tracing::error!(%error, "the dashboard's listener cannot be used"),
@@ -142,6 +156,8 @@ async fn serve(listener: TcpListener, router: Router, max_connections: usize, mu
             drop(place);
         });
     }
+    // A stream has no end of its own.
+    live.hub().set_open(false);
     // Whoever is still open after that is cut off with the runtime.
     drop(tokio::time::timeout(STOP_TIMEOUT, open.shutdown()).await);
 }

@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use sidecar_core::{Batch, BoxFuture, Sink, SinkContext, SinkError, SinkStart};
-use stats_sv2::UnixMillis;
 
 use crate::config::DashboardSettings;
 use crate::history::HistoryPool;
-use crate::live::Live;
 use crate::security::auth::Token;
 use crate::server::Server;
 use crate::state::AppState;
@@ -16,6 +14,7 @@ use crate::state::AppState;
 #[derive(Debug)]
 pub struct DashboardSink {
     state: AppState,
+    name: Arc<str>,
     token: Option<Token>,
     server: Option<Server>,
 }
@@ -36,10 +35,9 @@ impl DashboardSink {
         };
         let readers = usize::try_from(settings.readers.get()).unwrap_or(usize::MAX);
         let history = HistoryPool::new(path.to_owned(), readers, settings.query_timeout.0);
-        let live = Arc::new(Live::default());
-        let SinkContext { clock, neighbours, .. } = context;
-        let state = AppState { settings: Arc::new(settings), history, live, neighbours, clock };
-        Ok(Self { state, token, server: None })
+        let SinkContext { name, clock, neighbours, .. } = context;
+        let state = AppState::new(settings, history, neighbours, clock);
+        Ok(Self { state, name, token, server: None })
     }
 }
 
@@ -53,6 +51,7 @@ impl Sink for DashboardSink {
                         error,
                     )
                 })?;
+                self.state.neighbours.listens(&self.name, server.address());
                 self.server = Some(server);
             }
             // The names of workers are in the events that open channels: what is open already is announced.
@@ -65,11 +64,6 @@ impl Sink for DashboardSink {
             self.state.live.apply(&batch);
             Ok(())
         })
-    }
-
-    fn maintain(&mut self, now: UnixMillis) -> BoxFuture<'_, Result<(), SinkError>> {
-        let _ = now;
-        Box::pin(async { Ok(()) })
     }
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {

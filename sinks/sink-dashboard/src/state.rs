@@ -3,29 +3,65 @@
 use std::sync::Arc;
 
 use sidecar_core::{Clock, Neighbours};
+use sink_sqlite::query::Overview;
+use tokio::sync::Mutex;
 
 use crate::config::DashboardSettings;
-use crate::history::HistoryPool;
+use crate::history::{HistoryPool, ReadError};
 use crate::live::Live;
+use crate::security::redact::Redaction;
+
+/// How long an overview is good for.
+const OVERVIEW_MS: u64 = 1_000;
 
 /// Shared by all handlers; cheap to clone.
 #[derive(Debug, Clone)]
 pub(crate) struct AppState {
     /// The settings of this dashboard.
     pub(crate) settings: Arc<DashboardSettings>,
-    /// The past: see [`HistoryPool::read`].
+    /// The past: see [`HistoryPool::read`]. Its answers are not redacted yet.
     pub(crate) history: HistoryPool,
-    /// The present.
+    /// The present, redacted.
     pub(crate) live: Arc<Live>,
+    /// What must be left out of every answer that comes from the history.
+    pub(crate) redaction: Arc<Redaction>,
     /// The rest of the sidecar: the state of its pipeline.
     pub(crate) neighbours: Arc<Neighbours>,
     /// The wall clock.
     pub(crate) clock: Arc<dyn Clock>,
+    overview: Arc<Mutex<Option<Arc<Overview>>>>,
 }
 
 impl AppState {
+    pub(crate) fn new(
+        settings: DashboardSettings,
+        history: HistoryPool,
+        neighbours: Arc<Neighbours>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        let redaction = Arc::new(Redaction::of(&settings));
+        let live = Arc::new(Live::new(Arc::clone(&redaction), settings.max_live_clients));
+        Self { settings: Arc::new(settings), history, live, redaction, neighbours, clock, overview: Arc::default() }
+    }
+
     /// Now, in Unix milliseconds.
     pub(crate) fn now_ms(&self) -> u64 {
         self.clock.now().0
+    }
+
+    /// Everything at a glance, redacted, at most a second old: read once for all who ask at the same time.
+    pub(crate) async fn overview(&self) -> Result<Arc<Overview>, ReadError> {
+        let mut latest = self.overview.lock().await;
+        let now_ms = self.now_ms();
+        if let Some(overview) = &*latest
+            && now_ms.abs_diff(overview.now_ms) < OVERVIEW_MS
+        {
+            return Ok(Arc::clone(overview));
+        }
+        let mut overview = self.history.read(move |history| history.overview(now_ms)).await?;
+        self.redaction.overview(&mut overview);
+        let overview = Arc::new(overview);
+        *latest = Some(Arc::clone(&overview));
+        Ok(overview)
     }
 }

@@ -3,30 +3,39 @@
 //! Every answer says which window it is about, how many shares it rests on and how much time was observed. Each call reads
 //! one consistent state and holds no read transaction afterwards, so that it never keeps the WAL from being checkpointed.
 
+mod downstreams;
 mod lists;
 mod miners;
 mod overview;
 mod presence;
+mod publishers;
 mod quote_trace;
 mod quotes;
+mod rejects;
 mod series;
 mod windows;
+mod worker;
 
 use std::path::Path;
+use std::time::Instant;
 
 use mining_stats::Tier;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 pub use crate::quote::{QuoteStage, QuoteState};
+pub use downstreams::DownstreamView;
 pub use lists::{BlockView, ConnectionView, WorkerView};
 pub use miners::{MinerView, UserAgentView};
 pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
+pub use publishers::PublisherView;
 pub use quote_trace::{QuoteKey, QuoteTrace, UnknownPayment};
 pub use quotes::{
     EhashOf, EhashView, LatencyView, QuoteCounts, QuoteFilter, QuoteFlow, QuotePlace, QuoteReport, QuoteView, StateView,
 };
+pub use rejects::RejectsView;
 pub use series::{Point, SeriesAnswer, SeriesQuery};
 pub use windows::{WINDOWS, WindowReading};
+pub use worker::{PastConnection, WorkerDetail};
 
 use crate::cache::{SeriesKind, load_kept_since};
 use crate::error::HistoryError;
@@ -143,6 +152,15 @@ impl History {
             Ok(conn)
         };
         open().map(|conn| Self { conn }).map_err(QueryError::Open)
+    }
+
+    /// From this moment on every question fails; `None` takes that back. Checked while SQLite works, so that a question
+    /// that turns out to be too large ends.
+    pub fn interrupt_at(&mut self, end: Option<Instant>) -> Result<(), QueryError> {
+        /// Steps of SQLite's machine between two looks at the clock: well below a millisecond.
+        const STEPS: std::ffi::c_int = 10_000;
+        let is_over = end.map(|end| move || Instant::now() >= end);
+        Ok(self.conn.progress_handler(STEPS, is_over)?)
     }
 
     /// Everything at a glance, as of `now_ms`.

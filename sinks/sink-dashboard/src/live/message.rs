@@ -28,6 +28,8 @@ pub(crate) struct Update {
     pub(crate) at_ms: u64,
     /// Each publisher, the most recently heard first.
     pub(crate) sources: Vec<SourceUpdate>,
+    /// Why `sources` is empty: the history could not be read. Null when all is well.
+    pub(crate) history_error: Option<String>,
     /// Workers with shares since the last update, the most recent first; at most [`MAX_WORKER_UPDATES`].
     pub(crate) workers: Vec<WorkerUpdate>,
     /// More workers had shares than are listed: read the list again to see them all.
@@ -79,7 +81,7 @@ pub(crate) struct SourceUpdate {
 }
 
 /// Whether a publisher is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum SourceState {
     /// Its session is open and it was heard within 30 s.
@@ -90,8 +92,19 @@ pub(crate) enum SourceState {
     Ended,
 }
 
+impl SourceState {
+    /// The name in JSON and CSV.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Stale => "stale",
+            Self::Ended => "ended",
+        }
+    }
+}
+
 /// What a name stands for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, serde::Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum WorkerKind {
     /// A user_identity of channels.

@@ -71,7 +71,7 @@ impl<'de> de::Visitor<'de> for AuthVisitor {
 /// Why there is no token.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum AuthError {
+pub(crate) enum AuthError {
     /// The file cannot be read.
     #[error("cannot read the token file {}: {source}", path.display())]
     File {

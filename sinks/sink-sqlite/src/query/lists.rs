@@ -17,6 +17,7 @@ use crate::store;
 
 /// A worker: a user_identity or a miner's name, over all its connections and reconnects.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WorkerView {
     /// Its name; untrusted text.
     pub name: String,
@@ -42,6 +43,7 @@ pub struct WorkerView {
 
 /// An open channel or miner connection.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ConnectionView {
     /// The worker's name; untrusted text.
     pub name: String,
@@ -71,6 +73,7 @@ pub struct ConnectionView {
 
 /// A block of this publisher.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct BlockView {
     /// Hash, as explorers print it; `None` where the publisher told none.
     pub block_hash: Option<String>,
@@ -140,16 +143,16 @@ pub(super) fn workers(
 
 /// What a worker's connections say about it now.
 #[derive(Debug, Default)]
-struct Latest {
-    open: u64,
-    last_share_ms: Option<u64>,
-    target: Option<u32>,
-    declared_hashrate: Option<u64>,
-    user_agent: Option<String>,
+pub(super) struct Latest {
+    pub(super) open: u64,
+    pub(super) last_share_ms: Option<u64>,
+    pub(super) target: Option<u32>,
+    pub(super) declared_hashrate: Option<u64>,
+    pub(super) user_agent: Option<String>,
 }
 
 /// Looks at the open connections and the one that opened last, by index: a worker may have thousands of closed ones.
-fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<Latest, QueryError> {
+pub(super) fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<Latest, QueryError> {
     let (open, last) = if is_miner {
         (
             "SELECT count(*), max(last_share_at) FROM miners WHERE identity = ?1 AND disconnected_at IS NULL",

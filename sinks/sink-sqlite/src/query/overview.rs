@@ -23,6 +23,7 @@ const MAX_LISTED: u32 = 100;
 
 /// The whole history at a glance.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Overview {
     /// When this was read.
     pub now_ms: u64,
@@ -38,6 +39,7 @@ pub struct Overview {
 
 /// A publisher.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SourceView {
     /// Its stable name.
     pub publisher: String,
@@ -89,6 +91,7 @@ pub struct SourceView {
 
 /// A session.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SessionView {
     /// Its number, as 16 hexadecimal digits.
     pub session_id: String,
@@ -106,6 +109,7 @@ pub struct SessionView {
 
 /// All channels, or all miners, of a publisher.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct GroupView {
     /// Since the history began.
     pub totals: Totals,
@@ -115,6 +119,7 @@ pub struct GroupView {
 
 /// Sums since the history began.
 #[derive(Debug, Clone, Default, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Totals {
     /// Accepted shares.
     pub accepted: u64,
@@ -138,6 +143,7 @@ pub struct Totals {
 
 /// The network's tip.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct TipView {
     /// When it was told.
     pub at_ms: u64,
@@ -149,6 +155,7 @@ pub struct TipView {
 
 /// The round since the last block.
 #[derive(Debug, Clone, Copy, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RoundView {
     /// Since when: the last block, or the first observed moment if none was found yet.
     pub since_ms: u64,
@@ -160,6 +167,7 @@ pub struct RoundView {
 
 /// A loss.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct LossView {
     /// `missing`, `unseen`, `events-dropped`, `clock-stepped`, `not-read`, `coarse-counter`.
     pub kind: String,

@@ -27,6 +27,7 @@ pub struct SeriesQuery {
 
 /// The answer: evenly spaced points, the first at or before the start of the range.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SeriesAnswer {
     /// Start of the first point.
     pub from_ms: u64,
@@ -42,6 +43,7 @@ pub struct SeriesAnswer {
 
 /// One point.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Point {
     /// Start of the span that the point is about.
     pub at_ms: u64,

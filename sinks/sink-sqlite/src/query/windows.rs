@@ -27,6 +27,7 @@ pub const WINDOWS: [(&str, u64); 7] = [
 
 /// A hashrate over a window, with what it rests on.
 #[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WindowReading {
     /// Name of the window, such as `5m`.
     pub window: String,

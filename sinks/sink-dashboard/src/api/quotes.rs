@@ -1,0 +1,292 @@
+//! `/api/v1/quotes`, `/api/v1/quotes/report`, `/api/v1/ehash` and `/api/v1/blocks`. Ehash is a decimal number as text.
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use sink_sqlite::query::{BlockView, EhashOf, EhashView, QuoteFilter, QuotePlace, QuoteReport, QuoteState, QuoteView};
+
+use super::csv::{Rows, Table};
+use super::problem::Problem;
+use super::range::{length, real_name, some_publisher};
+use super::shape::{Answered, json, table};
+use crate::live::message::WorkerKind;
+use crate::state::AppState;
+
+/// Rows of a page unless the question says otherwise.
+const DEFAULT_LIMIT: u32 = 100;
+/// Rows of a page at most.
+const MAX_LIMIT: u32 = 1_000;
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct QuotesQuery {
+    /// Name of the publisher; the most recently heard one if absent.
+    source: Option<String>,
+    /// Only quotes that stand there: `created`, `sent`, `answered`, `failed`, `paid`, `abandoned`.
+    state: Option<String>,
+    /// Only quotes for shares of this user_identity, as lists show it.
+    name: Option<String>,
+    /// Rows of a page; 100 if absent, at most 1,000.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before, with the same question otherwise.
+    cursor: Option<String>,
+    /// `json` or `csv`; without it `Accept` decides.
+    format: Option<String>,
+}
+
+/// A page of quotes.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Quotes {
+    /// The publisher.
+    publisher: String,
+    /// The latest first.
+    quotes: Vec<QuoteView>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+impl Table for Quotes {
+    const COLUMNS: &'static [&'static str] = &[
+        "share_hash",
+        "state",
+        "amount",
+        "identity",
+        "downstream_id",
+        "channel_id",
+        "sequence_number",
+        "created_ms",
+        "sent_ms",
+        "answered_ms",
+        "failed_ms",
+        "paid_ms",
+        "latency_ms",
+        "quote_id",
+        "error_code",
+        "error_message",
+        "paid_amount",
+    ];
+
+    fn rows(&self, rows: &mut Rows) {
+        for quote in &self.quotes {
+            rows.row([
+                (&quote.share_hash).into(),
+                quote.state.as_str().into(),
+                quote.amount.as_deref().into(),
+                quote.identity.as_deref().into(),
+                quote.downstream_id.into(),
+                quote.channel_id.into(),
+                quote.sequence_number.into(),
+                quote.created_ms.into(),
+                quote.sent_ms.into(),
+                quote.answered_ms.into(),
+                quote.failed_ms.into(),
+                quote.paid_ms.into(),
+                quote.latency_ms.into(),
+                quote.quote_id.as_deref().into(),
+                quote.error_code.as_deref().into(),
+                quote.error_message.as_deref().into(),
+                quote.paid_amount.as_deref().into(),
+            ]);
+        }
+    }
+}
+
+/// Quotes with their lives, the latest first.
+#[utoipa::path(get, path = "/api/v1/quotes", tag = "quotes", params(QuotesQuery),
+    responses((status = 200, body = Quotes), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn quotes(
+    State(state): State<AppState>,
+    Query(asked): Query<QuotesQuery>,
+    headers: HeaderMap,
+) -> Answered {
+    let stands = asked.state.as_deref().map(|name| {
+        QuoteState::from_name(name).ok_or_else(|| Problem::bad_request(format!("no quote stands at `{name}`")))
+    });
+    let stands = stands.transpose()?;
+    let before = asked.cursor.as_deref().map(place).transpose()?;
+    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let redaction = std::sync::Arc::clone(&state.redaction);
+    let format = asked.format.clone();
+    let (publisher, mut quotes) = state
+        .history
+        .read(move |history| {
+            let publisher = some_publisher(history, asked.source.as_deref())?;
+            let identity = asked
+                .name
+                .map(|name| real_name(history, &publisher, WorkerKind::Identity, name, &redaction))
+                .transpose()?;
+            let filter = QuoteFilter { state: stands, identity, before };
+            let quotes = history.quote_page(&publisher, &filter, limit)?;
+            Ok((publisher, quotes))
+        })
+        .await?;
+    let last = quotes.last().filter(|_| quotes.len() == limit as usize);
+    let next_cursor = last.map(|quote| format!("{}-{}", quote.place.noted_ms, quote.place.number));
+    state.redaction.quotes(&publisher, &mut quotes);
+    table(&Quotes { publisher, quotes, next_cursor }, format.as_deref(), &headers)
+}
+
+fn place(cursor: &str) -> Result<QuotePlace, Problem> {
+    let (noted_ms, number) = cursor.split_once('-').unwrap_or_default();
+    match (noted_ms.parse(), number.parse()) {
+        (Ok(noted_ms), Ok(number)) => Ok(QuotePlace { noted_ms, number }),
+        _ => Err(Problem::bad_request("`cursor` is not one that was given out")),
+    }
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ReportQuery {
+    /// Name of the publisher; the most recently heard one if absent.
+    source: Option<String>,
+    /// Length of the window, such as `1h`; `24h` if absent.
+    window: Option<String>,
+}
+
+/// What became of the quotes: by state, with their latencies and failures.
+#[utoipa::path(get, path = "/api/v1/quotes/report", tag = "quotes", params(ReportQuery),
+    responses((status = 200, body = QuoteReport), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn quote_report(State(state): State<AppState>, Query(asked): Query<ReportQuery>) -> Answered {
+    let window_ms = length(asked.window.as_deref().unwrap_or("24h"))?;
+    let now_ms = state.now_ms();
+    let report = state
+        .history
+        .read(move |history| {
+            let publisher = some_publisher(history, asked.source.as_deref())?;
+            history.quote_report(&publisher, window_ms, now_ms)
+        })
+        .await?;
+    json(&report)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct EhashQuery {
+    /// Name of the publisher; the most recently heard one if absent.
+    source: Option<String>,
+    /// What it is summed by; `identity` if absent.
+    by: Option<EhashBy>,
+    /// Rows at most; 100 if absent, at most 1,000.
+    limit: Option<u32>,
+    /// `json` or `csv`; without it `Accept` decides.
+    format: Option<String>,
+}
+
+/// What ehash is summed by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum EhashBy {
+    /// user_identity, over all its connections.
+    Identity,
+    /// A downstream connection of a session.
+    Downstream,
+    /// A channel of a session.
+    Channel,
+}
+
+/// Ehash by who mined it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Ehash {
+    /// The publisher.
+    publisher: String,
+    /// The most first.
+    ehash: Vec<EhashView>,
+}
+
+impl Table for Ehash {
+    const COLUMNS: &'static [&'static str] =
+        &["identity", "session_id", "downstream_id", "channel_id", "quotes", "ehash"];
+
+    fn rows(&self, rows: &mut Rows) {
+        for row in &self.ehash {
+            rows.row([
+                row.identity.as_deref().into(),
+                row.session_id.as_deref().into(),
+                row.downstream_id.into(),
+                row.channel_id.into(),
+                row.quotes.into(),
+                (&row.ehash).into(),
+            ]);
+        }
+    }
+}
+
+/// Whose shares gave how much ehash.
+#[utoipa::path(get, path = "/api/v1/ehash", tag = "quotes", params(EhashQuery),
+    responses((status = 200, body = Ehash), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn ehash(
+    State(state): State<AppState>,
+    Query(asked): Query<EhashQuery>,
+    headers: HeaderMap,
+) -> Answered {
+    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let by = match asked.by {
+        None | Some(EhashBy::Identity) => EhashOf::Identity,
+        Some(EhashBy::Downstream) => EhashOf::Downstream,
+        Some(EhashBy::Channel) => EhashOf::Channel,
+    };
+    let mut answer = state
+        .history
+        .read(move |history| {
+            let publisher = some_publisher(history, asked.source.as_deref())?;
+            Ok(Ehash { ehash: history.ehash(&publisher, by, limit)?, publisher })
+        })
+        .await?;
+    state.redaction.ehash(&answer.publisher, &mut answer.ehash);
+    table(&answer, asked.format.as_deref(), &headers)
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct BlocksQuery {
+    /// Name of the publisher; the most recently heard one if absent.
+    source: Option<String>,
+    /// Rows at most; 100 if absent, at most 1,000.
+    limit: Option<u32>,
+    /// `json` or `csv`; without it `Accept` decides.
+    format: Option<String>,
+}
+
+/// Blocks that the publisher found.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Blocks {
+    /// The publisher.
+    publisher: String,
+    /// The latest first.
+    blocks: Vec<BlockView>,
+}
+
+impl Table for Blocks {
+    const COLUMNS: &'static [&'static str] = &["block_hash", "height", "found_ms", "identity"];
+
+    fn rows(&self, rows: &mut Rows) {
+        for block in &self.blocks {
+            rows.row([
+                block.block_hash.as_deref().into(),
+                block.height.into(),
+                block.found_ms.into(),
+                block.identity.as_deref().into(),
+            ]);
+        }
+    }
+}
+
+/// Blocks that the publisher found: not those that the network found without it.
+#[utoipa::path(get, path = "/api/v1/blocks", tag = "blocks", params(BlocksQuery),
+    responses((status = 200, body = Blocks), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn blocks(
+    State(state): State<AppState>,
+    Query(asked): Query<BlocksQuery>,
+    headers: HeaderMap,
+) -> Answered {
+    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let mut answer = state
+        .history
+        .read(move |history| {
+            let publisher = some_publisher(history, asked.source.as_deref())?;
+            Ok(Blocks { blocks: history.blocks(&publisher, limit)?, publisher })
+        })
+        .await?;
+    state.redaction.blocks(&answer.publisher, &mut answer.blocks);
+    table(&answer, asked.format.as_deref(), &headers)
+}

@@ -1,0 +1,205 @@
+//! Which publisher, which subject and which time a question is about.
+
+use serde::Deserialize;
+use sink_sqlite::History;
+use sink_sqlite::query::{QueryError, Subject};
+
+use super::problem::Problem;
+use crate::live::message::WorkerKind;
+use crate::security::redact::Redaction;
+
+const MINUTE_MS: u64 = 60_000;
+const HOUR_MS: u64 = 60 * MINUTE_MS;
+const DAY_MS: u64 = 24 * HOUR_MS;
+/// The longest range: the history keeps less.
+const MAX_RANGE_MS: u64 = 10 * 366 * DAY_MS;
+
+/// A span of time in Unix milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Range {
+    pub(crate) from_ms: u64,
+    pub(crate) to_ms: u64,
+}
+
+impl Range {
+    /// From `from` to `to`, or the time called `name` before now, or the last day.
+    pub(crate) fn asked(
+        from_ms: Option<u64>,
+        to_ms: Option<u64>,
+        name: Option<&str>,
+        now_ms: u64,
+    ) -> Result<Self, Problem> {
+        if name.is_some() && from_ms.is_some() {
+            return Err(Problem::bad_request("give `range` or `from`, not both"));
+        }
+        let to_ms = to_ms.unwrap_or(now_ms);
+        let from_ms = match (from_ms, name) {
+            (Some(from_ms), _) => from_ms,
+            (None, name) => to_ms.saturating_sub(length(name.unwrap_or("24h"))?),
+        };
+        Self { from_ms, to_ms }.checked()
+    }
+
+    /// The last `hours` before `to`.
+    pub(crate) fn hours(hours: f64, to_ms: u64) -> Result<Self, Problem> {
+        let length = hours * HOUR_MS as f64;
+        if !(length >= 1.0 && length <= MAX_RANGE_MS as f64) {
+            return Err(Problem::bad_request("`hours` must be above 0 and below ten years"));
+        }
+        Self { from_ms: to_ms.saturating_sub(length as u64), to_ms }.checked()
+    }
+
+    fn checked(self) -> Result<Self, Problem> {
+        let Self { from_ms, to_ms } = self;
+        if from_ms >= to_ms {
+            return Err(Problem::bad_request(format!("the range from {from_ms} to {to_ms} is empty")));
+        }
+        if to_ms - from_ms > MAX_RANGE_MS || to_ms > u64::MAX >> 1 {
+            return Err(Problem::bad_request("the range is longer than ten years, or ends beyond time"));
+        }
+        Ok(self)
+    }
+}
+
+/// The length that a name such as `6h`, `30d` or `1y` means.
+pub(crate) fn length(name: &str) -> Result<u64, Problem> {
+    let unknown = || Problem::bad_request(format!("`{name}` is no length of time; write it like 15m, 6h, 30d or 1y"));
+    let unit = match name.chars().last() {
+        Some('m') => MINUTE_MS,
+        Some('h') => HOUR_MS,
+        Some('d') => DAY_MS,
+        Some('y') => 365 * DAY_MS,
+        _ => return Err(unknown()),
+    };
+    let number: u64 = name[..name.len() - 1].parse().map_err(|_| unknown())?;
+    number.checked_mul(unit).filter(|length| (MINUTE_MS..=MAX_RANGE_MS).contains(length)).ok_or_else(unknown)
+}
+
+/// The publisher that is asked about: the named one, or else the most recently heard of those that `fits`.
+pub(crate) fn publisher(
+    history: &History,
+    asked: Option<&str>,
+    fits: impl Fn(&str) -> bool,
+) -> Result<Option<String>, QueryError> {
+    let publishers = history.publishers()?;
+    let found = match asked {
+        Some(name) => publishers.iter().find(|publisher| publisher.publisher == name),
+        None => publishers.iter().find(|publisher| fits(publisher.role)).or(publishers.first()),
+    };
+    match (found, asked) {
+        (Some(found), _) => Ok(Some(found.publisher.clone())),
+        (None, Some(name)) => Err(QueryError::UnknownPublisher { publisher: name.to_owned() }),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The publisher that is asked about, where there must be one.
+pub(crate) fn some_publisher(history: &History, asked: Option<&str>) -> Result<String, QueryError> {
+    publisher(history, asked, |_| true)?
+        .ok_or_else(|| QueryError::UnknownPublisher { publisher: "(none was heard yet)".to_owned() })
+}
+
+/// What a series is about, as written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum SubjectKind {
+    /// All channels: a pool's hashrate.
+    Channels,
+    /// All SV1 miners: a translator's hashrate.
+    Miners,
+    /// One user_identity; `name` says which.
+    Identity,
+    /// One SV1 miner; `name` says which.
+    Miner,
+    /// One downstream connection; `id` says which.
+    Downstream,
+    /// One miner connection; `id` says which.
+    MinerConnection,
+}
+
+/// A subject with its name or number.
+#[derive(Debug, Clone)]
+pub(crate) struct AskedSubject {
+    pub(crate) kind: Option<SubjectKind>,
+    pub(crate) name: Option<String>,
+    pub(crate) id: Option<u32>,
+}
+
+impl AskedSubject {
+    /// Finds it; without a kind it is the whole publisher, whatever it has.
+    pub(crate) fn find(self, history: &History, publisher: &str, redaction: &Redaction) -> Result<Subject, QueryError> {
+        let missing = |what: &str| QueryError::UnknownSubject {
+            publisher: publisher.to_owned(),
+            subject: format!("subject without `{what}`"),
+        };
+        Ok(match self.kind {
+            None => whole(history, publisher)?,
+            Some(SubjectKind::Channels) => Subject::Channels,
+            Some(SubjectKind::Miners) => Subject::Miners,
+            Some(SubjectKind::Downstream) => Subject::Downstream(self.id.ok_or_else(|| missing("id"))?),
+            Some(SubjectKind::MinerConnection) => Subject::MinerId(self.id.ok_or_else(|| missing("id"))?),
+            Some(kind @ (SubjectKind::Identity | SubjectKind::Miner)) => {
+                let kind = if kind == SubjectKind::Miner { WorkerKind::Miner } else { WorkerKind::Identity };
+                let name = self.name.ok_or_else(|| missing("name"))?;
+                named(kind, real_name(history, publisher, kind, name, redaction)?)
+            }
+        })
+    }
+}
+
+/// All channels of a pool, or all miners of a translator.
+pub(crate) fn whole(history: &History, publisher: &str) -> Result<Subject, QueryError> {
+    let publishers = history.publishers()?;
+    let role = publishers.iter().find(|known| known.publisher == publisher).map_or("", |known| known.role);
+    Ok(if role == "proxy" { Subject::Miners } else { Subject::Channels })
+}
+
+pub(crate) fn named(kind: WorkerKind, name: String) -> Subject {
+    match kind {
+        WorkerKind::Identity => Subject::Identity(name),
+        WorkerKind::Miner => Subject::MinerName(name),
+    }
+}
+
+/// The name that the history knows, of one that may be a pseudonym.
+pub(crate) fn real_name(
+    history: &History,
+    publisher: &str,
+    kind: WorkerKind,
+    shown: String,
+    redaction: &Redaction,
+) -> Result<String, QueryError> {
+    if redaction.shows_names() {
+        return Ok(shown);
+    }
+    let names = history.worker_names(publisher, kind == WorkerKind::Miner)?;
+    redaction.real_name(publisher, &shown, names).ok_or_else(|| QueryError::UnknownSubject {
+        publisher: publisher.to_owned(),
+        subject: format!("worker {shown}"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_named_or_given() {
+        let now = 1_800_000_000_000;
+        let range = Range::asked(None, None, Some("7d"), now).unwrap();
+        assert_eq!((range.from_ms, range.to_ms), (now - 7 * DAY_MS, now));
+        assert_eq!(Range::asked(None, None, None, now).unwrap().from_ms, now - DAY_MS);
+        let range = Range::asked(Some(5), Some(7), None, now).unwrap();
+        assert_eq!((range.from_ms, range.to_ms), (5, 7));
+        assert!(Range::asked(Some(5), None, Some("7d"), now).is_err());
+        assert!(Range::asked(Some(7), Some(7), None, now).is_err());
+        assert!(Range::asked(Some(0), Some(u64::MAX), None, now).is_err());
+        for bad in ["", "h", "0h", "-1h", "1.5h", "7", "7w", "99999999999999999999d", "20y", "1€"] {
+            assert!(length(bad).is_err(), "{bad}");
+        }
+        assert!(
+            Range::hours(f64::NAN, now).is_err() && Range::hours(0.0, now).is_err() && Range::hours(1e9, now).is_err()
+        );
+        assert_eq!(Range::hours(0.5, now).unwrap().from_ms, now - HOUR_MS / 2);
+    }
+}

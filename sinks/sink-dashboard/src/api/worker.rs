@@ -1,0 +1,108 @@
+//! `/api/v1/worker` and `/api/v1/worker/shares`: one worker. Its name is a parameter, since it may hold anything.
+
+use axum::extract::{Query, State};
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use sink_sqlite::query::WorkerDetail;
+
+use super::csv::{Rows, Table};
+use super::problem::Problem;
+use super::range::{named, real_name, some_publisher};
+use super::shape::{Answered, json, table};
+use crate::live::message::WorkerKind;
+use crate::live::recent::RecentShare;
+use crate::state::AppState;
+
+/// Past connections in an answer.
+const MAX_CONNECTIONS: u32 = 100;
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WorkerQuery {
+    /// Name of the publisher; the most recently heard one if absent.
+    source: Option<String>,
+    /// What the name stands for.
+    kind: WorkerKind,
+    /// The name, as lists show it.
+    name: String,
+    /// `json` or `csv`, for tables; without it `Accept` decides.
+    format: Option<String>,
+}
+
+/// A worker with its last shares.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct WorkerAnswer {
+    /// The publisher.
+    publisher: String,
+    #[serde(flatten)]
+    worker: WorkerDetail,
+    /// The last shares that this run of the sidecar saw, the newest first; at most 20.
+    recent_shares: Vec<RecentShare>,
+}
+
+/// One worker: its hashrate over every window, its totals, its connections and its last shares.
+#[utoipa::path(get, path = "/api/v1/worker", tag = "workers", params(WorkerQuery),
+    responses((status = 200, body = WorkerAnswer), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn worker(State(state): State<AppState>, Query(asked): Query<WorkerQuery>) -> Answered {
+    let now_ms = state.now_ms();
+    let (redaction, kind) = (std::sync::Arc::clone(&state.redaction), asked.kind);
+    let (publisher, name, mut worker) = state
+        .history
+        .read(move |history| {
+            let publisher = some_publisher(history, asked.source.as_deref())?;
+            let name = real_name(history, &publisher, kind, asked.name, &redaction)?;
+            let worker = history.worker(&publisher, &named(kind, name.clone()), now_ms, MAX_CONNECTIONS)?;
+            Ok((publisher, name, worker))
+        })
+        .await?;
+    let recent_shares = state.live.recent_shares(&publisher, kind, &name);
+    state.redaction.worker(&publisher, &mut worker);
+    json(&WorkerAnswer { publisher, worker, recent_shares })
+}
+
+/// The last shares of a worker.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Shares {
+    /// The publisher.
+    publisher: String,
+    /// The newest first.
+    shares: Vec<RecentShare>,
+}
+
+impl Table for Shares {
+    const COLUMNS: &'static [&'static str] = &["at_ms", "accepted", "difficulty", "share_difficulty", "error_code"];
+
+    fn rows(&self, rows: &mut Rows) {
+        for share in &self.shares {
+            rows.row([
+                share.at_ms.into(),
+                share.accepted.into(),
+                share.difficulty.into(),
+                share.share_difficulty.into(),
+                share.error_code.into(),
+            ]);
+        }
+    }
+}
+
+/// The last shares of a worker that this run of the sidecar saw.
+#[utoipa::path(get, path = "/api/v1/worker/shares", tag = "workers", params(WorkerQuery),
+    responses((status = 200, body = Shares), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn shares(
+    State(state): State<AppState>,
+    Query(asked): Query<WorkerQuery>,
+    headers: HeaderMap,
+) -> Answered {
+    let (redaction, kind) = (std::sync::Arc::clone(&state.redaction), asked.kind);
+    let format = asked.format.clone();
+    let (publisher, name) = state
+        .history
+        .read(move |history| {
+            let publisher = some_publisher(history, asked.source.as_deref())?;
+            let name = real_name(history, &publisher, kind, asked.name, &redaction)?;
+            Ok((publisher, name))
+        })
+        .await?;
+    let shares = state.live.recent_shares(&publisher, kind, &name);
+    table(&Shares { publisher, shares }, format.as_deref(), &headers)
+}

@@ -1,0 +1,120 @@
+//! `/api/miners`: the connected miners of a translator, or the open channels of a pool.
+
+use axum::extract::{Query, State};
+use mining_stats::{Hashrate, text};
+use rustc_hash::FxHashMap;
+use serde::{Deserialize, Serialize};
+use sink_sqlite::query::MAX_ROWS;
+
+use super::pool::short_time;
+use crate::api::problem::Problem;
+use crate::api::range::{Range, publisher};
+use crate::api::shape::{Answered, json};
+use crate::state::AppState;
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct MinersQuery {
+    /// Name of the publisher; the most recently heard translator, or else pool, if absent.
+    source: Option<String>,
+    /// Window of the hashrates, up to now; the last 5 minutes if absent.
+    hours: Option<f64>,
+    /// Start of the window in Unix seconds, instead of `hours`; it always ends now.
+    from: Option<u64>,
+    /// Not looked at: a list of who is connected is about now.
+    #[expect(dead_code, reason = "accepted, since pages send it")]
+    to: Option<u64>,
+}
+
+/// Who is connected.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct Miners {
+    /// Open connections.
+    total_miners: usize,
+    /// The sum of the workers' hashrates, such as `1.20 TH/s`; `unknown` where nothing was measured.
+    total_hashrate: String,
+    /// Accepted shares of the open connections.
+    total_shares: u64,
+    /// The newest connection first.
+    miners: Vec<Miner>,
+    /// The same as `total_hashrate` in H/s; null where nothing was measured.
+    total_hashrate_hs: Option<f64>,
+}
+
+/// A connection.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Miner {
+    /// Name of the worker; untrusted text.
+    name: String,
+    /// The translator's number for the miner, or the pool's for the downstream.
+    id: u32,
+    /// Its network address; empty where it is not told.
+    address: String,
+    /// Measured hashrate of the worker over all its connections, such as `1.20 TH/s`; `unknown` where nothing was measured.
+    hashrate: String,
+    /// Accepted shares of this connection.
+    shares: u64,
+    /// How long it is connected, such as `3h 4m`.
+    connected_time: String,
+    /// `hashrate` in H/s; null where nothing was measured.
+    hashrate_hs: Option<f64>,
+}
+
+/// Who is connected and how fast they are.
+#[utoipa::path(get, path = "/api/miners", tag = "compatibility", params(MinersQuery),
+    responses((status = 200, body = Miners), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<MinersQuery>) -> Answered {
+    /// Long enough for a number, short enough to be of now.
+    const WINDOW_HOURS: f64 = 5.0 / 60.0;
+    let now_ms = state.now_ms();
+    let range = match (asked.hours, asked.from) {
+        (Some(_), Some(_)) => return Err(Problem::bad_request("give `hours` or `from`, not both")),
+        (_, Some(from)) => Range::asked(Some(from.saturating_mul(1000)), Some(now_ms), None, now_ms)?,
+        (hours, None) => Range::hours(hours.unwrap_or(WINDOW_HOURS), now_ms)?,
+    };
+    let read = state
+        .history
+        .read(move |history| {
+            let Some(publisher) = publisher(history, asked.source.as_deref(), |role| role == "proxy")? else {
+                return Ok(None);
+            };
+            let connections = history.connections(&publisher, MAX_ROWS)?;
+            let workers = history.workers(&publisher, now_ms - range.from_ms, now_ms, None, MAX_ROWS)?;
+            Ok(Some((publisher, connections, workers)))
+        })
+        .await?;
+    let (publisher, mut connections, workers) = read.unwrap_or_default();
+    let rates: FxHashMap<(bool, &str), Hashrate> = workers
+        .iter()
+        .filter_map(|worker| Some(((worker.is_miner, worker.name.as_str()), worker.window.reading.measured()?.rate)))
+        .collect();
+    let rates_of: Vec<Option<Hashrate>> = connections
+        .iter()
+        .map(|connection| rates.get(&(connection.is_miner, connection.name.as_str())).copied())
+        .collect();
+    // Each worker once, however many connections it has.
+    let total_hashrate_hs =
+        (!rates.is_empty()).then(|| rates.values().map(|rate| rate.hashes_per_second()).sum::<f64>());
+    state.redaction.connections(&publisher, &mut connections);
+    let shown = |rate: Option<Hashrate>| rate.map_or_else(|| "unknown".to_owned(), |rate| text::hashrate(rate, 3));
+    let miners: Vec<Miner> = connections
+        .into_iter()
+        .zip(rates_of)
+        .map(|(connection, rate)| Miner {
+            name: connection.name,
+            id: connection.connection_id,
+            address: connection.address,
+            hashrate: shown(rate),
+            shares: connection.accepted,
+            connected_time: short_time(now_ms.saturating_sub(connection.opened_ms)),
+            hashrate_hs: rate.map(Hashrate::hashes_per_second),
+        })
+        .collect();
+    json(&Miners {
+        total_miners: miners.len(),
+        total_hashrate: shown(total_hashrate_hs.map(Hashrate::from_hashes_per_second)),
+        total_shares: miners.iter().map(|miner| miner.shares).sum(),
+        total_hashrate_hs,
+        miners,
+    })
+}

@@ -1,0 +1,245 @@
+//! Messages and their clients: each message is written once, kept in a ring for those who come back, and its bytes are shared
+//! by all clients. Who falls behind the ring is let go.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use serde::Serialize;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+/// Messages kept for clients that reconnect.
+const MAX_MESSAGES: usize = 1_024;
+/// Bytes of the kept messages.
+const MAX_BYTES: usize = 4 << 20;
+
+/// A message without its number.
+#[derive(Debug)]
+pub(crate) struct Outgoing {
+    event: &'static str,
+    data: String,
+}
+
+impl Outgoing {
+    pub(crate) fn new(event: &'static str, data: &impl Serialize) -> Self {
+        // The messages are plain structs with string keys; what cannot fail is not handled twice.
+        Self { event, data: serde_json::to_string(data).expect("a message has string keys and no failing parts") }
+    }
+}
+
+/// A message as it was sent.
+#[derive(Debug, Clone)]
+pub(crate) struct Sent {
+    pub(crate) number: u64,
+    pub(crate) event: &'static str,
+    /// The whole server-sent event.
+    pub(crate) frame: Bytes,
+    /// Where `data:` has its JSON in `frame`.
+    data: (usize, usize),
+}
+
+impl Sent {
+    /// The JSON alone.
+    pub(crate) fn data(&self) -> Bytes {
+        self.frame.slice(self.data.0..self.data.1)
+    }
+}
+
+/// What clients wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Head {
+    pub(crate) last: u64,
+    pub(crate) is_open: bool,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    messages: VecDeque<Sent>,
+    bytes: usize,
+    last: u64,
+}
+
+/// What a client gets for what it asks.
+#[derive(Debug)]
+pub(crate) struct Caught {
+    pub(crate) messages: Vec<Sent>,
+    /// Messages after the asked one are lost to it.
+    pub(crate) reset: bool,
+    /// Where it stands now.
+    pub(crate) last: u64,
+}
+
+/// The ring and the places of its clients.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    run: String,
+    ring: Mutex<Ring>,
+    head: watch::Sender<Head>,
+    places: Arc<Semaphore>,
+    max_clients: usize,
+    polled: std::sync::atomic::AtomicU64,
+}
+
+/// There are as many clients as the setting allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{max_clients} clients listen already")]
+pub(crate) struct TooManyClientsError {
+    pub(crate) max_clients: usize,
+}
+
+impl Hub {
+    pub(crate) fn new(max_clients: u32) -> Self {
+        let max_clients = max_clients as usize;
+        let (head, _) = watch::channel(Head { last: 0, is_open: true });
+        Self {
+            run: format!("{:x}", stats_sv2::UnixMillis::now().0),
+            ring: Mutex::default(),
+            head,
+            places: Arc::new(Semaphore::new(max_clients)),
+            max_clients,
+            polled: std::sync::atomic::AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn publish(&self, messages: Vec<Outgoing>) {
+        if messages.is_empty() {
+            return;
+        }
+        let last = {
+            let mut ring = self.ring();
+            for Outgoing { event, data } in messages {
+                ring.last += 1;
+                let number = ring.last;
+                let head = format!("id: {}-{number}\nevent: {event}\ndata: ", self.run);
+                let span = (head.len(), head.len() + data.len());
+                let frame = Bytes::from(format!("{head}{data}\n\n"));
+                ring.bytes += frame.len();
+                ring.messages.push_back(Sent { number, event, frame, data: span });
+                while ring.messages.len() > MAX_MESSAGES || ring.bytes > MAX_BYTES {
+                    let Some(oldest) = ring.messages.pop_front() else { break };
+                    ring.bytes -= oldest.frame.len();
+                }
+            }
+            ring.last
+        };
+        self.head.send_modify(|head| head.last = last);
+    }
+
+    /// Messages after `number`, as far as the ring still has them.
+    pub(crate) fn after(&self, number: u64) -> Caught {
+        let ring = self.ring();
+        let oldest = ring.messages.front().map_or(ring.last + 1, |message| message.number);
+        let reset = number + 1 < oldest || number > ring.last;
+        let messages = if reset {
+            Vec::new()
+        } else {
+            let skip = usize::try_from(number + 1 - oldest).unwrap_or(usize::MAX);
+            ring.messages.iter().skip(skip).cloned().collect()
+        };
+        Caught { messages, reset, last: ring.last }
+    }
+
+    /// The number in an id of this run; `None` for another run's, or for no id at all.
+    pub(crate) fn number_of(&self, id: &str) -> Option<u64> {
+        id.strip_prefix(&self.run)?.strip_prefix('-')?.parse().ok()
+    }
+
+    /// The id of a message.
+    pub(crate) fn id(&self, number: u64) -> String {
+        format!("{}-{number}", self.run)
+    }
+
+    pub(crate) fn watch(&self) -> watch::Receiver<Head> {
+        self.head.subscribe()
+    }
+
+    pub(crate) fn last(&self) -> u64 {
+        self.ring().last
+    }
+
+    /// A place for a client.
+    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, TooManyClientsError> {
+        Arc::clone(&self.places).try_acquire_owned().map_err(|_| TooManyClientsError { max_clients: self.max_clients })
+    }
+
+    /// How many clients listen now.
+    pub(crate) fn clients(&self) -> usize {
+        self.max_clients - self.places.available_permits()
+    }
+
+    /// Somebody polls; they count as listening for a while.
+    pub(crate) fn note_poll(&self, now_ms: u64) {
+        self.polled.store(now_ms, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Whether anybody wants updates.
+    pub(crate) fn is_wanted(&self, now_ms: u64) -> bool {
+        /// Who polled within this time polls again.
+        const POLL_MEMORY_MS: u64 = 15_000;
+        let polled = self.polled.load(std::sync::atomic::Ordering::Relaxed);
+        self.clients() > 0 || now_ms.saturating_sub(polled) < POLL_MEMORY_MS
+    }
+
+    /// Ends the streams of all clients, or lets new ones in again.
+    pub(crate) fn set_open(&self, is_open: bool) {
+        self.head.send_modify(|head| head.is_open = is_open);
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whoever asks gets every message after the last one seen, in order, or is told to begin anew: never a hole.
+        #[test]
+        fn no_hole_without_a_reset(sizes in prop::collection::vec(0_usize..40_000, 0..60), seen in 0_u64..80) {
+            let hub = Hub::new(1);
+            for size in &sizes {
+                hub.publish(vec![Outgoing::new("update", &"x".repeat(*size))]);
+            }
+            let last = sizes.len() as u64;
+            let caught = hub.after(seen);
+            prop_assert_eq!(caught.last, last);
+            if caught.reset {
+                prop_assert!(seen > last || sizes[seen as usize..].iter().map(|size| size + 40).sum::<usize>() > MAX_BYTES / 2);
+            } else {
+                let numbers: Vec<u64> = caught.messages.iter().map(|message| message.number).collect();
+                prop_assert_eq!(numbers, (seen + 1..=last).collect::<Vec<_>>());
+            }
+            prop_assert!(hub.ring().bytes <= MAX_BYTES);
+        }
+    }
+
+    #[test]
+    fn a_message_is_a_server_sent_event_with_an_id_of_this_run() {
+        let hub = Hub::new(1);
+        hub.publish(vec![Outgoing::new("block", &serde_json::json!({ "name": "a\nb" }))]);
+        let caught = hub.after(0);
+        let frame = String::from_utf8(caught.messages[0].frame.to_vec()).unwrap();
+        assert_eq!(frame, format!("id: {}\nevent: block\ndata: {{\"name\":\"a\\nb\"}}\n\n", hub.id(1)));
+        assert_eq!(&*caught.messages[0].data(), br#"{"name":"a\nb"}"#);
+        assert_eq!(hub.number_of(&hub.id(1)), Some(1));
+        assert_eq!(hub.number_of("other-1"), None);
+    }
+
+    #[test]
+    fn places_are_counted() {
+        let hub = Hub::new(1);
+        assert!(!hub.is_wanted(1_000_000));
+        let place = hub.enter().unwrap();
+        assert_eq!(hub.enter().unwrap_err(), TooManyClientsError { max_clients: 1 });
+        assert!(hub.is_wanted(1_000_000));
+        drop(place);
+        assert!(!hub.is_wanted(1_000_000));
+        hub.note_poll(999_000);
+        assert!(hub.is_wanted(1_000_000));
+        assert!(hub.enter().is_ok());
+    }
+}

@@ -1,0 +1,404 @@
+//! From events to the present and to messages. Nothing here is a statistic: those come from the history, which counts every
+//! event once and knows what was lost.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use mining_stats::reading::STALE_AFTER_MS;
+use mining_stats::{RejectReason, Sv1Difficulty, Target};
+use rustc_hash::FxHashMap;
+use sidecar_core::{Batch, Envelope, Event, Record, RecordKind};
+use stats_sv2::{CompactTarget, U256};
+
+use super::hub::Outgoing;
+use super::message::{BlockMessage, QuoteMessage, SourceMessage, UpDown, WorkerKind, WorkerMessage, WorkerUpdate};
+use super::recent::{MAX_EVENTS, RecentEvent, RecentEvents, RecentShare, is_shown};
+use super::source::{Connection, Source};
+use crate::security::redact::Redaction;
+
+/// Publishers that are followed.
+const MAX_SOURCES: usize = 1_024;
+/// Messages of each type in a second; what goes beyond is counted and told in the next update.
+const MESSAGES_A_SECOND: u32 = 20;
+
+/// Kinds of message that have an allowance.
+#[derive(Debug, Clone, Copy)]
+enum Topic {
+    Worker,
+    Block,
+    Quote,
+    Source,
+}
+
+/// Everything that is known of now.
+#[derive(Debug)]
+pub(crate) struct Present {
+    redaction: Arc<Redaction>,
+    sources: FxHashMap<Arc<str>, Source>,
+    events: RecentEvents,
+    messages: Vec<Outgoing>,
+    sent: [u32; 4],
+    suppressed: u64,
+}
+
+impl Present {
+    pub(crate) fn new(redaction: Arc<Redaction>) -> Self {
+        Self {
+            redaction,
+            sources: FxHashMap::default(),
+            events: RecentEvents::default(),
+            messages: Vec::new(),
+            sent: [0; 4],
+            suppressed: 0,
+        }
+    }
+
+    pub(crate) fn take_messages(&mut self) -> Vec<Outgoing> {
+        std::mem::take(&mut self.messages)
+    }
+
+    pub(crate) fn apply(&mut self, batch: &Batch) {
+        let mut shown: VecDeque<Envelope<'_>> = VecDeque::new();
+        let mut current: Option<(&Record, u64)> = None;
+        for envelope in batch.envelopes() {
+            let record = envelope.record;
+            let known = match current {
+                Some((of, known)) if std::ptr::eq(of, record) => known,
+                _ => {
+                    let known = self.begin_record(record);
+                    current = Some((record, known));
+                    known
+                }
+            };
+            // A delivery may be repeated: what was applied is not applied again.
+            if record.kind != RecordKind::Announcement && envelope.sequence < record.first_sequence + known {
+                continue;
+            }
+            let Ok(event) = envelope.event() else { continue };
+            self.event(record, &event);
+            if record.kind != RecordKind::Announcement && is_shown(envelope.kind()) {
+                if shown.len() == MAX_EVENTS {
+                    shown.pop_front();
+                }
+                shown.push_back(envelope);
+            }
+        }
+        self.events.add(&shown, &self.redaction);
+    }
+
+    /// Finds the publisher of a record. How many of the record's events were applied before.
+    fn begin_record(&mut self, record: &Record) -> u64 {
+        let role = record.role.name();
+        if !self.sources.contains_key(&record.publisher) {
+            if self.sources.len() >= MAX_SOURCES {
+                self.sources.retain(|_, source| source.has_session);
+            }
+            if self.sources.len() >= MAX_SOURCES {
+                return u64::MAX;
+            }
+            self.sources.insert(Arc::clone(&record.publisher), Source::new(role, record.session_id));
+        }
+        let Some(source) = self.sources.get_mut(&record.publisher) else { return u64::MAX };
+        if record.finishing && record.session_id != source.session_id {
+            // The rest of a session that was replaced opens nothing and closes nothing of the new one (delivery rule 5).
+            return u64::MAX;
+        }
+        source.heard_ms = source.heard_ms.max(record.received_at.0);
+        let mut gone = Vec::new();
+        if source.session_id != record.session_id {
+            gone = source.begin_session(role, record.session_id);
+        }
+        let known = match record.kind {
+            RecordKind::Announcement => 0,
+            kind => source.applied_before(kind == RecordKind::Derived, record.first_sequence, record.last_sequence()),
+        };
+        let heard_again = std::mem::take(&mut source.is_silent);
+        self.workers_went(&record.publisher, gone, record.received_at.0);
+        if heard_again {
+            self.source_message(&record.publisher, role, UpDown::Up, record.received_at.0, "heard-again");
+        }
+        known
+    }
+
+    fn event(&mut self, record: &Record, event: &Event<'_>) {
+        let publisher = &record.publisher;
+        let at = event.timestamp().map_or(record.received_at, |at| record.counted_at(at)).0;
+        let Some(source) = self.sources.get_mut(publisher) else { return };
+        match event {
+            Event::SessionStarted(started) => {
+                source.has_session = true;
+                let role = started.role.name();
+                source.role = role;
+                self.source_message(publisher, role, UpDown::Up, at, "session-started");
+            }
+            Event::SessionEnded(ended) if ended.session_id == source.session_id => {
+                source.has_session = false;
+                let (gone, role) = (source.close_all(), source.role);
+                self.workers_went(publisher, gone, at);
+                self.source_message(publisher, role, UpDown::Down, at, "session-ended");
+            }
+            Event::AnnounceBegin(_) => source.announce_begin(),
+            Event::AnnounceEnd(_) => {
+                let gone = source.announce_end();
+                self.workers_went(publisher, gone, at);
+            }
+            Event::ChannelOpened(opened) => {
+                let connection = channel(opened.downstream_id.0, opened.channel_id.0);
+                self.opened(record, connection, WorkerKind::Identity, opened.user_identity.as_str(), at);
+            }
+            Event::ChannelClosed(closed) => {
+                let gone = source.close(channel(closed.downstream_id.0, closed.channel_id.0));
+                self.workers_went(publisher, gone, at);
+            }
+            Event::DownstreamDisconnected(gone) => {
+                let gone = source.close_downstream(gone.downstream_id.0);
+                self.workers_went(publisher, gone, at);
+            }
+            Event::MinerConnected(connected) => {
+                let connection = Connection::Miner(connected.miner_id.0);
+                self.opened(record, connection, WorkerKind::Miner, connected.name.as_str(), at);
+            }
+            Event::MinerDisconnected(gone) => {
+                let gone = source.close(Connection::Miner(gone.miner_id.0));
+                self.workers_went(publisher, gone, at);
+            }
+            // Inside an announcement everything has happened before.
+            _ if source.announcing => {}
+            Event::ShareSubmitted(share) => {
+                let connection = channel(share.downstream_id.0, share.channel_id.0);
+                accepted(source, connection, at, share.target, share.share);
+            }
+            Event::MinerShareSubmitted(share) => {
+                accepted(source, Connection::Miner(share.miner_id.0), at, share.target, share.share);
+            }
+            Event::ShareRejected(share) => {
+                let connection = channel(share.downstream_id.0, share.channel_id.0);
+                rejected(source, connection, at, share.error_code.as_str());
+            }
+            Event::MinerShareRejected(share) => {
+                rejected(source, Connection::Miner(share.miner_id.0), at, share.error_code.as_str());
+            }
+            Event::SharesCounted(counted) => {
+                let connection = channel(counted.downstream_id.0, counted.channel_id.0);
+                let (accepted, rejected) = (u64::from(counted.accepted), u64::from(counted.rejected));
+                if accepted + rejected > 0
+                    && let Some(worker) = source.shares(connection, accepted, rejected)
+                    && accepted > 0
+                {
+                    worker.last_share_ms = worker.last_share_ms.max(Some(at));
+                }
+            }
+            Event::BlockFound(block) => {
+                let name = self.name_of(publisher, channel(block.downstream_id.0, block.channel_id.0));
+                let hash = Some(block.block_hash).filter(|hash| *hash != U256([0; 32]));
+                let message = BlockMessage {
+                    publisher: publisher.to_string(),
+                    at_ms: at,
+                    height: block.height,
+                    block_hash: hash.map(|hash| hash.to_string()),
+                    name,
+                };
+                self.message(Topic::Block, || Outgoing::new("block", &message));
+            }
+            event => self.quote(publisher, event, at),
+        }
+    }
+
+    fn quote(&mut self, publisher: &Arc<str>, event: &Event<'_>, at_ms: u64) {
+        let blank = |state| QuoteMessage {
+            publisher: publisher.to_string(),
+            state,
+            at_ms,
+            share_hash: None,
+            amount: None,
+            quote_id: None,
+            name: None,
+            error_code: None,
+        };
+        let is_quote = matches!(
+            event,
+            Event::QuoteCreated(_)
+                | Event::QuoteSent(_)
+                | Event::QuoteAnswered(_)
+                | Event::QuoteFailed(_)
+                | Event::QuotePaid(_)
+        );
+        if !is_quote {
+            return;
+        }
+        if !self.may_send(Topic::Quote) {
+            return;
+        }
+        let message = match event {
+            Event::QuoteCreated(quote) => QuoteMessage {
+                share_hash: Some(quote.share_hash.to_string()),
+                amount: Some(quote.amount.0.to_string()),
+                name: self.name_of(publisher, channel(quote.downstream_id.0, quote.channel_id.0)),
+                ..blank("created")
+            },
+            Event::QuoteSent(quote) => QuoteMessage {
+                share_hash: Some(quote.share_hash.to_string()),
+                amount: Some(quote.amount.0.to_string()),
+                name: self.name_of(publisher, channel(quote.downstream_id.0, quote.channel_id.0)),
+                ..blank("sent")
+            },
+            Event::QuoteAnswered(quote) => QuoteMessage {
+                share_hash: Some(quote.share_hash.to_string()),
+                quote_id: Some(quote.quote_id.as_str().to_owned()),
+                ..blank("answered")
+            },
+            Event::QuoteFailed(quote) => QuoteMessage {
+                share_hash: quote.share_hash.map(|hash| hash.to_string()),
+                error_code: Some(quote.error_code.as_str().to_owned()),
+                ..blank("failed")
+            },
+            Event::QuotePaid(quote) => QuoteMessage {
+                quote_id: Some(quote.quote_id.as_str().to_owned()),
+                amount: Some(quote.amount.0.to_string()),
+                ..blank("paid")
+            },
+            _ => return,
+        };
+        self.messages.push(Outgoing::new("quote", &message));
+    }
+
+    fn opened(&mut self, record: &Record, connection: Connection, kind: WorkerKind, name: &str, at: u64) {
+        let Some(source) = self.sources.get_mut(&record.publisher) else { return };
+        let came = source.open(connection, kind, name);
+        // What is announced was open before: nothing came up now.
+        if came.is_none() || source.announcing || record.kind == RecordKind::Announcement {
+            return;
+        }
+        self.worker_message(&record.publisher, kind, name, UpDown::Up, at);
+    }
+
+    fn workers_went(&mut self, publisher: &Arc<str>, gone: impl IntoIterator<Item = u32>, at: u64) {
+        for id in gone {
+            let worker = self.sources.get(publisher).and_then(|source| source.get(id));
+            if let Some((kind, name)) = worker.map(|worker| (worker.kind, Arc::clone(&worker.name))) {
+                self.worker_message(publisher, kind, &name, UpDown::Down, at);
+            }
+        }
+    }
+
+    fn worker_message(&mut self, publisher: &Arc<str>, kind: WorkerKind, name: &str, state: UpDown, at_ms: u64) {
+        let name = self.redaction.shown_name(publisher, name);
+        let message = WorkerMessage { publisher: publisher.to_string(), kind, name, state, at_ms };
+        self.message(Topic::Worker, || Outgoing::new("worker", &message));
+    }
+
+    fn source_message(
+        &mut self,
+        publisher: &Arc<str>,
+        role: &'static str,
+        state: UpDown,
+        at_ms: u64,
+        reason: &'static str,
+    ) {
+        let message = SourceMessage { publisher: publisher.to_string(), role, state, at_ms, reason };
+        self.message(Topic::Source, || Outgoing::new("source", &message));
+    }
+
+    fn message(&mut self, topic: Topic, make: impl FnOnce() -> Outgoing) {
+        if self.may_send(topic) {
+            self.messages.push(make());
+        }
+    }
+
+    fn may_send(&mut self, topic: Topic) -> bool {
+        let sent = &mut self.sent[topic as usize];
+        if *sent >= MESSAGES_A_SECOND {
+            self.suppressed += 1;
+            return false;
+        }
+        *sent += 1;
+        true
+    }
+
+    fn name_of(&self, publisher: &Arc<str>, connection: Connection) -> Option<String> {
+        let worker = self.sources.get(publisher)?.worker_of(connection)?;
+        Some(self.redaction.shown_name(publisher, &worker.name))
+    }
+
+    pub(crate) fn tick(&mut self, now_ms: u64) {
+        self.sent = [0; 4];
+        let mut silent: Vec<(Arc<str>, &'static str)> = Vec::new();
+        for (publisher, source) in &mut self.sources {
+            let is_silent = now_ms.saturating_sub(source.heard_ms) > STALE_AFTER_MS;
+            if source.has_session && is_silent && !source.is_silent {
+                source.is_silent = true;
+                silent.push((Arc::clone(publisher), source.role));
+            }
+        }
+        silent.sort_unstable();
+        for (publisher, role) in silent {
+            self.source_message(&publisher, role, UpDown::Down, now_ms, "silent");
+        }
+    }
+
+    pub(crate) fn take_changes(&mut self, limit: usize) -> (Vec<WorkerUpdate>, u64, u64) {
+        let mut workers = Vec::new();
+        let redaction = &self.redaction;
+        for (publisher, source) in &mut self.sources {
+            source.take_changed(|worker| {
+                workers.push(WorkerUpdate {
+                    publisher: publisher.to_string(),
+                    kind: worker.kind,
+                    name: redaction.shown_name(publisher, &worker.name),
+                    open: worker.open,
+                    accepted: worker.accepted,
+                    rejected: worker.rejected,
+                    last_share_ms: worker.last_share_ms,
+                });
+            });
+        }
+        workers.sort_unstable_by(|a, b| {
+            b.last_share_ms
+                .cmp(&a.last_share_ms)
+                .then_with(|| (&a.publisher, a.kind, &a.name).cmp(&(&b.publisher, b.kind, &b.name)))
+        });
+        let more = workers.len().saturating_sub(limit) as u64;
+        workers.truncate(limit);
+        (workers, more, std::mem::take(&mut self.suppressed))
+    }
+
+    pub(crate) fn workers_online(&self, publisher: &str) -> u64 {
+        self.sources.get(publisher).map_or(0, Source::online)
+    }
+
+    pub(crate) fn recent_shares(&self, publisher: &str, kind: WorkerKind, name: &str) -> Vec<RecentShare> {
+        let worker = self.sources.get(publisher).and_then(|source| source.find(kind, name));
+        worker.map(|worker| worker.shares.iter().rev().cloned().collect()).unwrap_or_default()
+    }
+
+    pub(crate) fn recent_events(
+        &self,
+        before: Option<u64>,
+        limit: usize,
+        wanted: impl Fn(&RecentEvent) -> bool,
+    ) -> Vec<RecentEvent> {
+        self.events.list(before, limit, wanted)
+    }
+}
+
+const fn channel(downstream: u32, channel: u32) -> Connection {
+    Connection::Channel { downstream, channel }
+}
+
+fn accepted(source: &mut Source, connection: Connection, at_ms: u64, target: CompactTarget, share: CompactTarget) {
+    let Some(worker) = source.shares(connection, 1, 0) else { return };
+    worker.last_share_ms = worker.last_share_ms.max(Some(at_ms));
+    let (difficulty, share_difficulty) = (difficulty(target), difficulty(share));
+    worker.note(RecentShare { at_ms, accepted: true, difficulty, share_difficulty, error_code: None });
+}
+
+fn rejected(source: &mut Source, connection: Connection, at_ms: u64, code: &str) {
+    let Some(worker) = source.shares(connection, 0, 1) else { return };
+    let error_code = Some(RejectReason::fold(code).code());
+    worker.note(RecentShare { at_ms, accepted: false, difficulty: None, share_difficulty: None, error_code });
+}
+
+fn difficulty(target: CompactTarget) -> Option<f64> {
+    let target = Target::from_compact(target).ok()?;
+    Some(Sv1Difficulty::of_target(target).sv1_number()).filter(|number| number.is_finite())
+}

@@ -1,0 +1,117 @@
+//! The door: who may ask, how, and how often. Everything behind it only reads.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use crate::api::problem::Problem;
+use crate::config::DashboardSettings;
+use crate::security::auth::{AuthSetting, Token};
+use crate::security::rate::RateLimit;
+use crate::server::Peer;
+
+/// Bytes of a request's body. Nothing here reads one.
+const MAX_BODY: u64 = 64 << 10;
+
+/// The rules of the door.
+#[derive(Debug)]
+pub(crate) struct Guard {
+    token: Option<Token>,
+    rate: RateLimit,
+    /// A page of another site that a browser was tricked to take for ours must not be answered.
+    checks_host: bool,
+}
+
+impl Guard {
+    pub(crate) fn new(settings: &DashboardSettings, token: Option<Token>) -> Self {
+        let is_open = matches!(settings.auth, Some(AuthSetting::Everybody));
+        Self {
+            checks_host: token.is_none() && !is_open,
+            token,
+            rate: RateLimit::per_second(settings.requests_per_second),
+        }
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Response> {
+        let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.ip());
+        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        if let Err(wait) = self.rate.check(peer) {
+            let seconds = HeaderValue::from(wait.as_secs() + 1);
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address");
+            return Err(([(header::RETRY_AFTER, seconds)], problem).into_response());
+        }
+        if !matches!(*request.method(), Method::GET | Method::HEAD) {
+            let problem =
+                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here: only GET and HEAD");
+            return Err(([(header::ALLOW, HeaderValue::from_static("GET, HEAD"))], problem).into_response());
+        }
+        if body_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
+            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a request here needs no body").into_response());
+        }
+        if self.checks_host && !is_local(request.headers()) {
+            let problem = Problem::new(
+                StatusCode::MISDIRECTED_REQUEST,
+                "without `auth` the dashboard is answered under localhost and IP addresses only; behind a proxy set `auth`",
+            );
+            return Err(problem.into_response());
+        }
+        if let Some(token) = &self.token
+            && !token.admits(request.headers())
+        {
+            let challenge = HeaderValue::from_static("Basic realm=\"hashpool-sidecar\", charset=\"UTF-8\"");
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "a token is needed");
+            return Err(([(header::WWW_AUTHENTICATE, challenge)], problem).into_response());
+        }
+        Ok(())
+    }
+}
+
+/// Lets a request in, or answers it here.
+pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    match guard.check(&request) {
+        Ok(()) => next.run(request).await,
+        Err(refusal) => refusal,
+    }
+}
+
+fn body_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Whether `Host` is one that only leads here where the browser's user means it: a name that anybody can point at
+/// 127.0.0.1 is not (DNS rebinding).
+fn is_local(headers: &HeaderMap) -> bool {
+    let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else { return false };
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || name.parse::<IpAddr>().is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn foreign_names_are_not_ours() {
+        let local = |host: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::HOST, host.parse().unwrap());
+            is_local(&headers)
+        };
+        for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]:8080", "192.0.2.7", "pool.localhost:1"] {
+            assert!(local(host), "{host}");
+        }
+        for host in ["evil.example", "evil.example:8080", "localhost.evil.example", "127.0.0.1.evil.example", ""] {
+            assert!(!local(host), "{host}");
+        }
+        assert!(!is_local(&HeaderMap::new()));
+    }
+}

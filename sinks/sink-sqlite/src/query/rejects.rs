@@ -1,0 +1,89 @@
+//! Rejected shares of a range by reason.
+
+use std::collections::BTreeMap;
+
+use mining_stats::{RejectReason, Step, Tier};
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use crate::query::series::SeriesQuery;
+use crate::query::windows::for_each_bucket;
+use crate::query::{History, QueryError, find_series, source_row, tiers_of};
+
+impl History {
+    /// How many shares of a range were accepted, and why others were not.
+    pub fn rejects(&self, query: &SeriesQuery) -> Result<RejectsView, QueryError> {
+        let tx = self.conn.unchecked_transaction()?;
+        rejects(&tx, query)
+    }
+}
+
+/// Verdicts over a range.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct RejectsView {
+    /// Start of the range: of the first bucket.
+    pub from_ms: u64,
+    /// End of the range: of the last bucket.
+    pub to_ms: u64,
+    /// The tier that was read.
+    pub tier: Tier,
+    /// Accepted shares.
+    pub accepted: u64,
+    /// Of these, shares with an invalid target, which gave no work.
+    pub invalid_target: u64,
+    /// Rejected shares.
+    pub rejected: u64,
+    /// Rejected shares by reason; reasons without any are left out.
+    pub by_reason: BTreeMap<&'static str, u64>,
+}
+
+fn rejects(conn: &Connection, query: &SeriesQuery) -> Result<RejectsView, QueryError> {
+    let SeriesQuery { publisher, subject, from_ms, to_ms, points } = query;
+    if from_ms >= to_ms {
+        return Err(QueryError::EmptyRange { from_ms: *from_ms, to_ms: *to_ms });
+    }
+    let source = source_row(conn, publisher)?;
+    let unknown = || QueryError::UnknownSubject { publisher: publisher.clone(), subject: format!("{subject:?}") };
+    let series = find_series(conn, source, subject.kind(), &subject.name())?.ok_or_else(unknown)?;
+    let points = if *points == 0 { mining_stats::tier::MAX_POINTS } else { *points };
+    let Step { tier, .. } =
+        Step::for_range(*from_ms, *to_ms, points, &tiers_of(conn, series)?).ok_or_else(unknown)?;
+    let width = tier.width_ms();
+    let (from, to) = (tier.bucket_of(*from_ms), to_ms.div_ceil(width) * width);
+    let mut view = RejectsView {
+        from_ms: from,
+        to_ms: to,
+        tier,
+        accepted: 0,
+        invalid_target: 0,
+        rejected: 0,
+        by_reason: BTreeMap::new(),
+    };
+    let sql = format!("SELECT reason, count FROM rejects_{} WHERE bucket = ?1 AND series = ?2", tier.name());
+    let mut reasons = conn.prepare_cached(&sql)?;
+    let mut failure = None;
+    for_each_bucket(conn, tier, series, from, to, |bucket, sums| {
+        view.accepted += sums.accepted;
+        view.invalid_target += sums.invalid_target;
+        let rejected = sums.rejected_total();
+        view.rejected += rejected;
+        if rejected > 0 && failure.is_none() {
+            let rows = reasons.query_map(params![bucket, series.id], |row| Ok((row.get(0)?, row.get(1)?)));
+            let counted = rows.and_then(|rows| {
+                rows.map(|row| {
+                    let (reason, count): (usize, u64) = row?;
+                    let reason = RejectReason::ALL.get(reason).copied().unwrap_or(RejectReason::Unknown);
+                    *view.by_reason.entry(reason.code()).or_default() += count;
+                    Ok(())
+                })
+                .collect::<Result<(), rusqlite::Error>>()
+            });
+            failure = counted.err();
+        }
+    })?;
+    match failure {
+        None => Ok(view),
+        Some(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,186 @@
+//! One worker: its hashrate over every window, and its connections, past ones included.
+
+use mining_stats::reading::Circumstances;
+use mining_stats::{Spans, Sv1Difficulty};
+use rusqlite::{Connection, params};
+use serde::Serialize;
+
+use crate::cache::SeriesKind;
+use crate::query::lists::latest;
+use crate::query::overview::{Totals, totals};
+use crate::query::presence::{ObservedTime, presence_of};
+use crate::query::series::work_of_target;
+use crate::query::windows::{Cover, WINDOWS, WindowReading};
+use crate::query::{History, MAX_ROWS, QueryError, Subject, find_series, source_row, tiers_of};
+
+impl History {
+    /// A worker with its last connections; [`Subject::Identity`] or [`Subject::MinerName`] say which.
+    pub fn worker(
+        &self,
+        publisher: &str,
+        subject: &Subject,
+        now_ms: u64,
+        connections: u32,
+    ) -> Result<WorkerDetail, QueryError> {
+        let tx = self.conn.unchecked_transaction()?;
+        worker(&tx, publisher, subject, now_ms, connections.min(MAX_ROWS))
+    }
+}
+
+/// A worker in full.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct WorkerDetail {
+    /// Its name; untrusted text.
+    pub name: String,
+    /// Whether it is an SV1 miner of a translator; otherwise a user_identity of a pool.
+    pub is_miner: bool,
+    /// Channels or connections that are open now.
+    pub open: u64,
+    /// When it first appeared.
+    pub first_seen_ms: u64,
+    /// Its last accepted share.
+    pub last_share_ms: Option<u64>,
+    /// SV1 difficulty of its target.
+    pub difficulty: Option<f64>,
+    /// H/s as declared by the miner or by vardiff, never a measurement.
+    pub declared_hashrate: Option<u64>,
+    /// Program of its latest connection; untrusted text.
+    pub user_agent: Option<String>,
+    /// Since the history began.
+    pub totals: Totals,
+    /// The hashrate over each window.
+    pub windows: Vec<WindowReading>,
+    /// Its connections, the latest first.
+    pub connections: Vec<PastConnection>,
+    /// Connections that are known in all; the list may hold fewer.
+    pub connections_total: u64,
+}
+
+/// A channel or miner connection, open or not.
+#[derive(Debug, Clone, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct PastConnection {
+    /// The downstream, or the miner's number.
+    pub connection_id: u32,
+    /// The channel, for channels.
+    pub channel_id: Option<u32>,
+    /// Network address, where known.
+    pub address: String,
+    /// Vendor and firmware, or the miner's program; untrusted text.
+    pub program: String,
+    /// When it opened.
+    pub opened_ms: u64,
+    /// When it closed; `None` while it is open.
+    pub closed_ms: Option<u64>,
+    /// Why it closed; untrusted text.
+    pub reason: Option<String>,
+    /// SV1 difficulty of its last target.
+    pub difficulty: Option<f64>,
+    /// Accepted shares.
+    pub accepted: u64,
+    /// Rejected shares.
+    pub rejected: u64,
+}
+
+fn worker(
+    conn: &Connection,
+    publisher: &str,
+    subject: &Subject,
+    now_ms: u64,
+    limit: u32,
+) -> Result<WorkerDetail, QueryError> {
+    let source = source_row(conn, publisher)?;
+    let (kind, name) = (subject.kind(), subject.name());
+    let unknown = || QueryError::UnknownSubject { publisher: publisher.to_owned(), subject: format!("{subject:?}") };
+    let is_miner = match kind {
+        SeriesKind::Identity => false,
+        SeriesKind::MinerName => true,
+        _ => return Err(unknown()),
+    };
+    let series = find_series(conn, source, kind, &name)?.ok_or_else(unknown)?;
+    let (last_event, first_seen_ms): (u64, u64) = conn.query_row(
+        "SELECT o.last_event_at, s.first_seen_at FROM series s JOIN sources o ON o.id = s.source WHERE s.id = ?1",
+        [series.id],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
+    let latest = latest(conn, series.id, is_miner)?;
+    let share_work = latest.target.and_then(work_of_target);
+    let circumstances = Circumstances {
+        silent_ms: Some(now_ms.saturating_sub(last_event)),
+        age_ms: now_ms.saturating_sub(first_seen_ms),
+        share_work,
+    };
+    let kept = tiers_of(conn, series)?;
+    // The longest window begins up to one coarse bucket before its name says.
+    let from = now_ms.saturating_sub(WINDOWS[WINDOWS.len() - 1].1 + 3_600_000);
+    let presence = presence_of(conn, source, kind, series.id, &name, from)?.unwrap_or_else(Spans::new);
+    let time = ObservedTime::of_source(conn, source, from, now_ms)?
+        .while_present(&presence)
+        .with_slots_of(series.finest().width_ms());
+    let mut windows = Vec::with_capacity(WINDOWS.len());
+    for (window, length) in WINDOWS {
+        let cover = Cover::from_on(now_ms.saturating_sub(length), now_ms, &kept);
+        let sums = cover.sums_of(conn, series, now_ms)?;
+        windows.push(WindowReading::new(window, cover.from, now_ms, &sums, &time, &circumstances));
+    }
+    let (connections, connections_total) = connections(conn, series.id, is_miner, limit)?;
+    Ok(WorkerDetail {
+        is_miner,
+        open: latest.open,
+        first_seen_ms,
+        last_share_ms: latest.last_share_ms,
+        difficulty: share_work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),
+        declared_hashrate: latest.declared_hashrate,
+        user_agent: latest.user_agent,
+        totals: totals(conn, series)?,
+        windows,
+        connections,
+        connections_total,
+        name,
+    })
+}
+
+fn connections(
+    conn: &Connection,
+    identity: i64,
+    is_miner: bool,
+    limit: u32,
+) -> Result<(Vec<PastConnection>, u64), QueryError> {
+    let (list, count) = if is_miner {
+        (
+            "SELECT miner_id, NULL, address, user_agent, connected_at, disconnected_at, reason, target, accepted, rejected
+             FROM miners WHERE identity = ?1 ORDER BY connected_at DESC, id DESC LIMIT ?2",
+            "SELECT count(*) FROM miners WHERE identity = ?1",
+        )
+    } else {
+        (
+            "SELECT c.downstream_id, c.channel_id, coalesce(d.address, ''),
+               trim(coalesce(d.vendor, '') || ' ' || coalesce(d.firmware, '')), c.opened_at, c.closed_at, c.reason, c.target,
+               c.accepted, c.rejected
+             FROM channels c LEFT JOIN downstreams d ON d.id = (
+               SELECT id FROM downstreams WHERE session = c.session AND downstream_id = c.downstream_id
+                 AND connected_at <= c.opened_at ORDER BY connected_at DESC LIMIT 1)
+             WHERE c.identity = ?1 ORDER BY c.opened_at DESC, c.id DESC LIMIT ?2",
+            "SELECT count(*) FROM channels WHERE identity = ?1",
+        )
+    };
+    let mut rows = conn.prepare_cached(list)?;
+    let rows = rows.query_map(params![identity, limit], |row| {
+        let work = row.get::<_, Option<u32>>(7)?.and_then(work_of_target);
+        Ok(PastConnection {
+            connection_id: row.get(0)?,
+            channel_id: row.get(1)?,
+            address: row.get(2)?,
+            program: row.get(3)?,
+            opened_ms: row.get(4)?,
+            closed_ms: row.get(5)?,
+            reason: row.get(6)?,
+            difficulty: work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),
+            accepted: row.get(8)?,
+            rejected: row.get(9)?,
+        })
+    })?;
+    let rows = rows.collect::<Result<_, _>>()?;
+    Ok((rows, conn.prepare_cached(count)?.query_row([identity], |row| row.get(0))?))
+}
