@@ -92,7 +92,6 @@ impl Run<'_> {
     /// Events that tell what is open or true, inside an announcement or not.
     pub(super) fn state(&mut self, event: &Event<'_>) {
         let opens = !self.session.ended && !self.record.finishing;
-        let named = self.session.naming();
         match event {
             Event::DownstreamConnected(connected) if opens => self.open_downstream(connected.downstream_id.0),
             Event::DownstreamDisconnected(gone) => self.session.close_downstream(gone.downstream_id.0),
@@ -112,11 +111,7 @@ impl Run<'_> {
                 }
                 self.session.forget_closed_now_and_then();
             }
-            Event::UpstreamConnected(connected) if opens => {
-                if self.session.upstreams.contains_key(connected.address.as_str()) || !self.session.is_full() {
-                    self.session.upstreams.insert(connected.address.as_str().into(), named);
-                }
-            }
+            Event::UpstreamConnected(connected) if opens => self.open_upstream(connected.address.as_str()),
             Event::UpstreamDisconnected(gone) => {
                 self.session.upstreams.remove(gone.address.as_str());
             }
@@ -125,6 +120,13 @@ impl Run<'_> {
             }
             Event::ChainTipChanged(tip) => self.source.tip_changed(tip),
             _ => {}
+        }
+    }
+
+    fn open_upstream(&mut self, address: &str) {
+        let named = self.session.naming();
+        if self.session.upstreams.contains_key(address) || !self.session.is_full() {
+            self.session.upstreams.insert(address.into(), named);
         }
     }
 
