@@ -92,6 +92,10 @@ fn lint() -> Result<()> {
         command.env("RUSTDOCFLAGS", "-D warnings");
         run(command)
     })?;
+    step("types and style of the dashboard's scripts", || {
+        run(npm(&["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]))?;
+        run(npm(&["run", "--silent", "check"]))
+    })?;
     prerequisites::cargo_tool(CARGO_DENY)?;
     step("licences, duplicates and sources of the dependencies", || {
         run(cargo(["deny", "--all-features", "check", "--hide-inclusion-graph", "bans", "licenses", "sources"]))
@@ -146,6 +150,13 @@ fn fuzz_command(folder: &Path) -> Command {
 fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = Command::new("cargo");
     command.args(arguments);
+    command
+}
+
+/// In the folder of the dashboard's styles and scripts.
+fn npm(arguments: &[&str]) -> Command {
+    let mut command = Command::new("npm");
+    command.args(arguments).current_dir("sinks/sink-dashboard/web");
     command
 }
 

@@ -7,20 +7,24 @@ use anyhow::{Context, Result, bail};
 
 use crate::{cargo, run, step};
 
-/// A file that must be there, and the Debian package that brings it. SRI's pool compiles a Cap'n Proto schema; a real
-/// Prometheus scrapes the sidecar, and its promtool checks metrics and rules.
-pub(crate) const FOR_TESTS: [(&str, &str); 3] = [
+/// A file that must be there, or a program that must be on the path, and the Debian package that brings it. SRI's pool
+/// compiles a Cap'n Proto schema; a real Prometheus scrapes the sidecar, and its promtool checks metrics and rules;
+/// Chromium, driven by Node, looks at the dashboard, which Node bundles.
+pub(crate) const FOR_TESTS: [(&str, &str); 6] = [
     ("/usr/bin/capnp", "capnproto"),
     ("/usr/include/capnp/c++.capnp", "libcapnp-dev"),
     ("/usr/bin/prometheus", "prometheus"),
+    ("/usr/bin/chromium", "chromium"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
 ];
 /// The same for the heavy tier: cdk compiles a schema of protocol buffers.
 pub(crate) const FOR_HEAVY: [(&str, &str); 1] = [("/usr/bin/protoc", "protobuf-compiler")];
 
 /// Makes sure that the packages of the system are there; installs their packages when run as root on Debian.
 pub(crate) fn system_packages(files: &[(&str, &str)]) -> Result<()> {
-    let missing: Vec<&str> =
-        files.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
+    let is_there = |name: &str| if name.starts_with('/') { Path::new(name).exists() } else { is_on_path(name) };
+    let missing: Vec<&str> = files.iter().filter(|(name, _)| !is_there(name)).map(|(_, package)| *package).collect();
     if missing.is_empty() {
         return Ok(());
     }
