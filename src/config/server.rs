@@ -31,8 +31,11 @@ const NOISE: &str = "noise";
 #[serde(deny_unknown_fields, default)]
 struct LimitsTable {
     max_sessions: Option<NonZeroU32>,
+    max_handshakes: Option<NonZeroU32>,
     handshake_timeout: Option<Period>,
     silent_after: Option<Period>,
+    name_held_for: Option<Period>,
+    write_timeout: Option<Period>,
 }
 
 /// The plain keys of `[server]`.
@@ -100,8 +103,17 @@ fn limits(table: &LimitsTable, section: &Section<'_>, problems: &mut Problems) -
         // All sessions may come back together after a restart.
         limits.handshakes = limits.handshakes.max(limits.sessions);
     }
+    if let Some(handshakes) = table.max_handshakes {
+        limits.handshakes = handshakes.get() as usize;
+    }
     if let Some(Period(timeout)) = table.handshake_timeout {
         limits.handshake = timeout;
+    }
+    if let Some(Period(held)) = table.name_held_for {
+        limits.name_held_for = held;
+    }
+    if let Some(Period(timeout)) = table.write_timeout {
+        limits.write_stall = timeout;
     }
     if let Some(Period(silent)) = table.silent_after {
         limits.silent_session = silent;
@@ -112,17 +124,28 @@ fn limits(table: &LimitsTable, section: &Section<'_>, problems: &mut Problems) -
             "`server.limits.handshake_timeout` is zero: nobody could connect",
         ));
     }
-    if limits.silent_session <= HEARTBEAT_EVERY {
-        problems.push(
-            Problem::error(
-                section.value_span("limits"),
-                format!(
-                    "`server.limits.silent_after` is not above the publishers' heartbeat of {}",
-                    Period(HEARTBEAT_EVERY)
-                ),
-            )
-            .help("with 15s or more a late heartbeat does not end a connection"),
-        );
+    if limits.write_stall.is_zero() {
+        problems.push(Problem::error(
+            section.value_span("limits"),
+            "`server.limits.write_timeout` is zero: no acknowledgement could be written",
+        ));
+    }
+    for (key, period, help) in [
+        ("silent_after", limits.silent_session, "with 15s or more a late heartbeat does not end a connection"),
+        ("name_held_for", limits.name_held_for, "with 15s or more a late heartbeat does not give a name away"),
+    ] {
+        if period <= HEARTBEAT_EVERY {
+            problems.push(
+                Problem::error(
+                    section.value_span("limits"),
+                    format!(
+                        "`server.limits.{key}` is not above the publishers' heartbeat of {}",
+                        Period(HEARTBEAT_EVERY)
+                    ),
+                )
+                .help(help),
+            );
+        }
     }
     limits
 }
