@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 
 use thiserror::Error;
 
@@ -15,6 +16,9 @@ use crate::sri::{self, Counterpart, InstallError};
 
 /// Builds of one application that are kept: the present one and the one before, which another checkout may use.
 const KEPT_BUILDS: usize = 2;
+
+/// What this process has found or built: it does not change under its feet.
+static FOUND: [OnceLock<PathBuf>; 3] = [const { OnceLock::new() }; 3];
 
 /// An application of SRI's with our hooks in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,6 +79,19 @@ impl Integrated {
     /// # Errors
     /// See [`BinaryError`].
     pub fn binary(self) -> Result<PathBuf, BinaryError> {
+        let found = match (self.application, self.monitoring) {
+            (Application::Pool, true) => &FOUND[0],
+            (Application::Pool, false) => &FOUND[1],
+            (Application::Translator, _) => &FOUND[2],
+        };
+        if let Some(binary) = found.get() {
+            return Ok(binary.clone());
+        }
+        let binary = self.find_or_build()?;
+        Ok(found.get_or_init(|| binary).clone())
+    }
+
+    fn find_or_build(self) -> Result<PathBuf, BinaryError> {
         let recipe = self.recipe()?;
         let patched = Patched::new(&recipe)?;
         let cache = sri::cache_folder()?.join("integrated");
@@ -85,9 +102,10 @@ impl Integrated {
         if binary.exists() {
             return Ok(binary);
         }
-        sri::create_folder(&build)?;
+        sri::create_folder(&cache)?;
         let _lock = sri::lock(&cache)?;
         if !binary.exists() {
+            sri::create_folder(&build)?;
             self.build(&recipe, &patched, &cache, &binary)?;
             forget_old_builds(&cache, &recipe.package);
         }
