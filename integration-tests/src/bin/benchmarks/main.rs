@@ -9,6 +9,7 @@ mod decode;
 mod heavy;
 mod ingest;
 mod paced;
+mod pool_latency;
 mod publish;
 mod quotes;
 mod reference;
@@ -22,7 +23,7 @@ use anyhow::{Result, bail};
 use table::Table;
 
 /// What can be chosen with `--only`, in the order of the table.
-const GROUPS: [&str; 7] = ["decode", "publish", "quotes", "ingest", "paced", "sessions", "startup"];
+const GROUPS: [&str; 8] = ["decode", "publish", "quotes", "ingest", "paced", "sessions", "startup", "pool-latency"];
 
 struct Options {
     groups: Vec<String>,
@@ -44,6 +45,7 @@ fn main() -> Result<()> {
             "sessions" => sessions::measure(&mut table, options.quick)?,
             // Not in the table of the README: it takes minutes. `cargo xtask heavy` asks for it.
             "heavy" => heavy::measure(&mut table, options.quick)?,
+            "pool-latency" => pool_latency::measure(&mut table, options.quick)?,
             "startup" => startup::measure(&mut table, options.quick)?,
             other => bail!("no group {other}; there are {}", GROUPS.join(", ")),
         }

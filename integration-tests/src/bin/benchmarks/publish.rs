@@ -1,5 +1,5 @@
 //! What `publish()` costs its caller: in bursts from one and from two threads, beside tokio's `try_send` of the same
-//! bytes, and paced at a thousand events a second.
+//! bytes, and paced at a thousand events a second; and how many events a second the publisher delivers.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
@@ -23,6 +23,9 @@ const BURST: u32 = 40_000;
 const ROUNDS: usize = 31;
 const PACED_EVENTS: usize = 5_000;
 const PACE: Duration = Duration::from_millis(1);
+const DELIVERED: u32 = 5_000_000;
+/// Events between two looks at the room in the queue; there is more of it.
+const STRIDE: u32 = 1_000;
 
 pub(crate) fn measure(table: &mut Table) -> Result<()> {
     let address = acknowledging_sidecar()?;
@@ -45,6 +48,18 @@ pub(crate) fn measure(table: &mut Table) -> Result<()> {
     let at = |share: f64| paced[((paced.len() - 1) as f64 * share) as usize].as_nanos() as f64 / 1e3;
     table.add("publish(), 1,000 events/s, p50", at(0.5), "µs", Limit::None);
     table.add("publish(), 1,000 events/s, p99", at(0.99), "µs", Limit::AtMost(3.0));
+
+    // Queue to acknowledgement, with producer, publisher and reader on the same cores.
+    let begin = Instant::now();
+    for number in 0..DELIVERED {
+        if number % STRIDE == 0 && !publisher.has_room() {
+            ensure!(publisher.wait_for_room(Duration::from_secs(10)), "the reader does not acknowledge");
+        }
+        publisher.publish(share_at(number));
+    }
+    drained(&publisher)?;
+    let rate = f64::from(DELIVERED) / begin.elapsed().as_secs_f64();
+    table.add("published, sent and acknowledged", rate, "/s", Limit::AtLeast(4e6));
     ensure!(publisher.counters().dropped == 0, "the publisher dropped: {:?}", publisher.counters());
     publisher.close(Duration::from_secs(10));
     Ok(())

@@ -124,10 +124,16 @@ impl Sidecar {
         Ok((field("VmRSS:") / 1024.0, field("VmHWM:") / 1024.0))
     }
 
+    /// Sends a signal, by its name without SIG.
+    pub(crate) fn signal(&self, name: &str) -> Result<()> {
+        let status = Command::new("kill").args(["-s", name]).arg(self.child.id().to_string()).status()?;
+        ensure!(status.success(), "cannot send SIG{name} to the sidecar");
+        Ok(())
+    }
+
     /// Stops it cleanly and hands back its folder.
     pub(crate) fn stop(mut self) -> Result<tempfile::TempDir> {
-        let status = Command::new("kill").arg("-INT").arg(self.child.id().to_string()).status()?;
-        ensure!(status.success(), "cannot stop the sidecar");
+        self.signal("INT")?;
         self.child.wait()?;
         let replacement = tempfile::tempdir()?;
         Ok(std::mem::replace(&mut self.folder, replacement))
