@@ -4,6 +4,8 @@
 mod cli {
     mod check;
     mod keys;
+    mod patience;
     mod process;
+    mod quotes;
     mod running;
 }

@@ -8,7 +8,7 @@ use super::process::{Running, code, output, sidecar, text};
 
 const EVENTS: u64 = 3_000;
 
-fn config(folder: &Path) -> PathBuf {
+pub(super) fn config(folder: &Path) -> PathBuf {
     let path = |name: &str| format!("{:?}", folder.join(name));
     let text = format!(
         "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[journal]\npath = {}\nmax_delay = \
