@@ -2,6 +2,7 @@
 //! the user's cache; for the heavy tier only.
 
 use std::{
+    ffi::OsString,
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, ExitStatus, Stdio},
@@ -127,7 +128,13 @@ fn build() -> Result<PathBuf> {
     let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("cdk-mint/Cargo.toml");
     let target = cache_folder()?.join("cdk-mint");
     eprintln!("building cdk-mint into {} (ten CPU-minutes the first time)", target.display());
-    let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // What cargo tells the crate under test about itself would make build scripts of `cdk` run again.
+    let about_us = |name: &OsString| name.to_string_lossy().starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR";
+    std::env::vars_os().map(|(name, _)| name).filter(about_us).for_each(|name| {
+        cargo.env_remove(name);
+    });
+    let status = cargo
         .args(["build", "--locked", "--manifest-path"])
         .arg(&manifest)
         .arg("--target-dir")
