@@ -105,11 +105,7 @@ impl Sidecar {
 
     /// User and system time of the process so far.
     pub(crate) fn cpu_time(&self) -> Result<Duration> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        // The second field is the program's name in brackets and may hold blanks.
-        let rest = stat.rsplit_once(')').context("unexpected /proc/PID/stat")?.1;
-        let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
-        Ok(Duration::from_millis(ticks * 10))
+        cpu_time(self.child.id())
     }
 
     /// Resident memory in MiB: now, and the highest so far.
@@ -150,6 +146,15 @@ impl Drop for Sidecar {
         drop(self.child.kill());
         drop(self.child.wait());
     }
+}
+
+/// User and system time of a process so far.
+pub(crate) fn cpu_time(process: u32) -> Result<Duration> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The second field is the program's name in brackets and may hold blanks.
+    let rest = stat.rsplit_once(')').context("unexpected /proc/PID/stat")?.1;
+    let ticks: u64 = rest.split_whitespace().skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum();
+    Ok(Duration::from_millis(ticks * 10))
 }
 
 /// Runs `simulate` against the sidecar and returns its JSON report.
