@@ -1,12 +1,14 @@
 //! What the SQLite history and the other files of a sidecar say, read from outside with plain SQL: the stories check the
 //! product's own files, not its opinion of them.
 
+mod miners;
 mod quotes;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+pub use miners::{MinerRow, UpstreamRow};
 pub use quotes::{QuoteLife, QuoteRow, quote_lives};
 use rusqlite::{Connection, OpenFlags};
 

@@ -1,4 +1,4 @@
-//! The unmodified `translator_sv2` as a process: SV1 miners on one side, an SV2 pool on the other.
+//! `translator_sv2` as a process, unmodified or with our hooks: SV1 miners on one side, an SV2 pool on the other.
 
 use std::{net::SocketAddr, process::ExitStatus, time::Duration};
 
@@ -9,6 +9,7 @@ use crate::{
     MonitoringApi, TestFolder, TranslatorSnapshot,
     ports::PortLease,
     process::{Process, ProcessSpec, wait_for_http},
+    recipe::Integrated,
 };
 
 /// With this claim the target is ff..ff: every nonce is a share under real validation, and no CPU is needed.
@@ -34,6 +35,8 @@ pub struct TranslatorBuilder<'a> {
     shares_per_minute: f32,
     vardiff: bool,
     worker_names: bool,
+    /// The table `[stats]`, and with it the translator that reads it.
+    stats: Option<String>,
 }
 
 /// A running `translator_sv2`. Dropping it kills it.
@@ -59,6 +62,7 @@ impl Translator {
             shares_per_minute: DEFAULT_SHARES_PER_MINUTE,
             vardiff: false,
             worker_names: false,
+            stats: None,
         }
     }
 
@@ -181,12 +185,31 @@ impl TranslatorBuilder<'_> {
         self
     }
 
+    /// Takes the translator with our hooks, which publishes to the sidecar at this address.
+    #[must_use]
+    pub fn stats(mut self, sidecar: SocketAddr) -> Self {
+        self.stats = Some(format!("\n[stats]\nstats_server_address = \"{sidecar}\"\n"));
+        self
+    }
+
+    /// Adds keys to the table `[stats]`, such as `spool = "…"`.
+    #[must_use]
+    pub fn stats_keys(mut self, keys: &str) -> Self {
+        self.stats.get_or_insert_with(|| "\n[stats]\n".to_owned()).push_str(&format!("{keys}\n"));
+        self
+    }
+
     /// Builds the binary if this machine has none, starts the translator and waits until it takes miners.
     ///
     /// # Errors
     /// When the binary cannot be had, or the translator ends or is not ready in time.
     pub async fn start(self) -> Result<Translator> {
-        let binary = tokio::task::spawn_blocking(|| Counterpart::TRANSLATOR.binary()).await??;
+        let integrated = self.stats.is_some();
+        let binary = tokio::task::spawn_blocking(move || match integrated {
+            false => Counterpart::TRANSLATOR.binary().map_err(anyhow::Error::from),
+            true => Integrated::TRANSLATOR.binary().map_err(anyhow::Error::from),
+        });
+        let binary = binary.await??;
         let listen = PortLease::new()?;
         let monitoring = PortLease::new()?;
         let extensions = if self.worker_names { "0x0002" } else { "" };
@@ -208,7 +231,7 @@ min_individual_miner_hashrate = {hashrate:?}
 shares_per_minute = {shares_per_minute:?}
 enable_vardiff = {vardiff}
 job_keepalive_interval_secs = 60
-{upstreams}"#,
+{upstreams}{stats}"#,
             listen_port = listen.port(),
             aggregate = self.aggregate,
             monitoring = monitoring.address(),
@@ -216,6 +239,7 @@ job_keepalive_interval_secs = 60
             shares_per_minute = self.shares_per_minute,
             vardiff = self.vardiff,
             upstreams = self.upstream_entry().repeat(UPSTREAM_ENTRIES),
+            stats = self.stats.as_deref().unwrap_or_default(),
         );
         let config = self.folder.write(&format!("{}.toml", self.name), &config)?;
         let process = ProcessSpec::new(&self.name, binary, self.folder.path())

@@ -5,6 +5,7 @@
 mod bridge;
 mod crashes;
 mod disks;
+mod integrated_translator;
 mod mints;
 mod open_files;
 mod short_form;
