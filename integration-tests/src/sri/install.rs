@@ -18,6 +18,8 @@ const CACHE_VARIABLE: &str = "HASHPOOL_TEST_CACHE";
 pub struct Counterpart {
     package: &'static str,
     version: &'static str,
+    /// The one binary of the package that is built.
+    program: &'static str,
 }
 
 /// Why a counterpart is not there.
@@ -63,9 +65,12 @@ pub enum InstallError {
 
 impl Counterpart {
     /// SRI's pool.
-    pub const POOL: Self = Self { package: "pool_sv2", version: "0.7.0" };
+    pub const POOL: Self = Self { package: "pool_sv2", version: "0.7.0", program: "pool_sv2" };
     /// SRI's translator from SV1 miners to an SV2 pool.
-    pub const TRANSLATOR: Self = Self { package: "translator_sv2", version: "0.6.0" };
+    pub const TRANSLATOR: Self = Self { package: "translator_sv2", version: "0.6.0", program: "translator_sv2" };
+    /// SRI's own SV2 miner on the CPU, for the heavy tier.
+    pub const MINING_DEVICE: Self =
+        Self { package: "integration_tests_sv2", version: "0.6.0", program: "mining_device" };
 
     /// The path of the binary, built first if this machine has none yet.
     ///
@@ -74,7 +79,7 @@ impl Counterpart {
     pub fn binary(self) -> Result<PathBuf, InstallError> {
         let cache = cache_folder()?;
         let root = cache.join(format!("{}-{}", self.package, self.version));
-        let binary = root.join("bin").join(self.package);
+        let binary = root.join("bin").join(self.program);
         // Cargo moves the finished binary into place, so one that exists is whole.
         if binary.exists() {
             return Ok(binary);
@@ -90,13 +95,13 @@ impl Counterpart {
     // Minutes of compiling without a word would look like a hang; cargo's own progress goes through as well.
     #[allow(clippy::print_stderr)]
     fn build(self, cache: &Path, root: &Path) -> Result<(), InstallError> {
-        let Self { package, version } = self;
+        let Self { package, version, program } = self;
         self.check_system_packages()?;
         eprintln!("building {package} {version} once, into {} (a few CPU-minutes)", root.display());
         // One target folder for all counterparts: they share most of their dependencies.
         let target = cache.join("target");
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
-            .args(["install", "--locked", "--debug", package, "--version", version, "--root"])
+            .args(["install", "--locked", "--debug", package, "--version", version, "--bin", program, "--root"])
             .arg(root)
             .arg("--target-dir")
             .arg(&target)
