@@ -160,7 +160,7 @@ mod tests {
     proptest! {
         /// Whatever a name holds, it is one field of one row, comes back whole, and no spreadsheet runs it.
         #[test]
-        fn hostile_names_stay_in_their_field(names in prop::collection::vec(any::<String>().prop_union("[=+@\\-|%\t ]{0,3}[a-z\",\n\r;]{0,20}".boxed()), 0..8)) {
+        fn hostile_names_stay_in_their_field(names in prop::collection::vec(prop_oneof![any::<String>(), "[=+@\\-|%\t ]{0,3}[a-z\",\n\r;]{0,20}"], 0..8)) {
             let file = write(&Names(names.clone())).unwrap();
             let mut reader = csv::Reader::from_reader(&file[..]);
             let rows: Vec<csv::StringRecord> = reader.records().collect::<Result<_, _>>().unwrap();

@@ -165,6 +165,7 @@ pub(super) struct EhashQuery {
     /// Name of the publisher; the most recently heard one if absent.
     source: Option<String>,
     /// What it is summed by; `identity` if absent.
+    #[param(inline)]
     by: Option<EhashBy>,
     /// Rows at most; 100 if absent, at most 1,000.
     limit: Option<u32>,

@@ -17,6 +17,7 @@ pub(super) struct RangeQuery {
     /// Name of the publisher; the most recently heard one if absent.
     source: Option<String>,
     /// What it is about; all channels of a pool or all miners of a translator if absent.
+    #[param(inline)]
     subject: Option<SubjectKind>,
     /// The name, for `identity` and `miner`, as lists show it.
     name: Option<String>,

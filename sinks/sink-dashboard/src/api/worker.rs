@@ -22,6 +22,7 @@ pub(super) struct WorkerQuery {
     /// Name of the publisher; the most recently heard one if absent.
     source: Option<String>,
     /// What the name stands for.
+    #[param(inline)]
     kind: WorkerKind,
     /// The name, as lists show it.
     name: String,

@@ -36,8 +36,10 @@ pub(super) struct WorkersQuery {
     /// Window of the hashrate, such as `5m`, `1h` or `1d`; `15m` if absent.
     window: Option<String>,
     /// Column; `hashrate` if absent. Equal rows stand by name.
+    #[param(inline)]
     sort: Option<Column>,
     /// `asc` or `desc`; names rise and numbers fall if absent.
+    #[param(inline)]
     order: Option<Order>,
     /// Text that the name must contain, in any case.
     q: Option<String>,

@@ -197,6 +197,8 @@ mod tests {
     use super::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         /// Whoever asks gets every message after the last one seen, in order, or is told to begin anew: never a hole.
         #[test]
         fn no_hole_without_a_reset(sizes in prop::collection::vec(0_usize..40_000, 0..60), seen in 0_u64..80) {

@@ -1,0 +1,252 @@
+//! The API: numbers, lists, series, errors, caching, and its description.
+
+use serde_json::Value;
+use stats_sv2::Role;
+
+use super::{Bench, MINUTE, SECOND};
+
+/// A pool with two workers, one of which sends three shares.
+fn pool() -> Bench {
+    let mut bench = Bench::new();
+    bench.open(1, "alice");
+    bench.open(2, "bob");
+    for _ in 0..3 {
+        bench.observe(20 * SECOND);
+        bench.share(1);
+    }
+    bench.reject(1, "stale-share");
+    bench.observe(5 * SECOND);
+    bench
+}
+
+#[test]
+fn the_summary_is_the_overview_of_the_history() {
+    let bench = pool();
+    let summary = bench.json("/api/v1/summary");
+    let source = &summary["sources"][0];
+    assert_eq!(source["publisher"], "pool-a");
+    assert_eq!(source["channels_open"], 2);
+    let channels = &source["channels"];
+    assert_eq!(channels["totals"]["accepted"], 3);
+    assert_eq!(channels["totals"]["rejected_by_reason"]["stale-share"], 1);
+    assert_eq!(channels["totals"]["ehash"], "0");
+    let hour = channels["windows"].as_array().unwrap().iter().find(|window| window["window"] == "1h").unwrap();
+    assert_eq!(hour["reading"]["state"], "measured");
+    assert_eq!(hour["observed_ms"], 65 * SECOND);
+    let sources = bench.json("/api/v1/sources");
+    assert_eq!(sources["sources"][0]["state"], "live");
+}
+
+#[test]
+fn workers_are_sorted_searched_and_paged() {
+    let mut bench = pool();
+    bench.open(3, "Alice-2");
+    bench.observe(5 * SECOND);
+    let names = |path: &str| -> Vec<String> {
+        let workers = bench.json(path);
+        workers["workers"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|worker| worker["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names("/api/v1/workers?window=1h"), ["alice", "Alice-2", "bob"], "measured first, then by name");
+    assert_eq!(names("/api/v1/workers?sort=name&order=desc"), ["bob", "Alice-2", "alice"]);
+    assert_eq!(names("/api/v1/workers?q=ALICE&sort=name"), ["alice", "Alice-2"]);
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for _ in 0..3 {
+        let page = bench.json(&format!("/api/v1/workers?sort=name&limit=1{cursor}"));
+        assert_eq!((&page["matched"], &page["total"]), (&3.into(), &3.into()));
+        seen.push(page["workers"][0]["name"].as_str().unwrap().to_owned());
+        cursor = page["next_cursor"].as_str().map(|next| format!("&cursor={next}")).unwrap_or_default();
+    }
+    assert_eq!((seen, cursor.as_str()), (vec!["alice".to_owned(), "Alice-2".into(), "bob".into()], ""));
+    let sparks = bench.json("/api/v1/workers?sparkline=true&q=alice&limit=1");
+    let points = sparks["workers"][0]["sparkline"].as_array().unwrap();
+    assert!(points.len() <= 48 && points[0].is_null() && points.last().unwrap().is_number(), "{points:?}");
+}
+
+#[test]
+fn a_worker_has_its_windows_connections_and_last_shares() {
+    let bench = pool();
+    let worker = bench.json("/api/v1/worker?kind=identity&name=alice");
+    assert_eq!(worker["totals"]["accepted"], 3);
+    assert_eq!(worker["windows"].as_array().unwrap().len(), 7);
+    assert_eq!(worker["connections"][0]["address"], "192.0.2.1:4444");
+    assert_eq!(worker["connections"][0]["closed_ms"], Value::Null);
+    let shares = worker["recent_shares"].as_array().unwrap();
+    assert_eq!(shares.len(), 4);
+    assert_eq!((&shares[0]["accepted"], &shares[0]["error_code"]), (&false.into(), &"stale-share".into()));
+    assert_eq!(shares[1]["difficulty"], 1.0);
+    assert!(shares[1]["share_difficulty"].as_f64().unwrap() > 1.0);
+    bench.get("/api/v1/worker?kind=identity&name=nobody").problem(404);
+    bench.get("/api/v1/worker?kind=miner&name=alice").problem(404);
+}
+
+#[test]
+fn a_series_shows_gaps_as_null_and_zero_as_zero() {
+    let mut bench = pool();
+    // Nothing is heard for ten minutes, then time without shares.
+    bench.pass(10 * MINUTE);
+    bench.observe(10 * MINUTE);
+    let series = bench.json("/api/v1/series?range=1h");
+    let points = series["points"].as_array().unwrap();
+    let values: Vec<Option<f64>> = points.iter().map(|point| point["value"].as_f64()).collect();
+    assert!(values.iter().any(|value| value.is_some_and(|value| value > 0.0)), "shares");
+    assert!(values.iter().flatten().any(|value| *value == 0.0), "observed zero");
+    for point in points {
+        assert_eq!(point["value"].is_null(), point["accepted"].is_null() || point["observed"] == 0.0, "{point}");
+    }
+    let gaps = points.iter().filter(|point| point["value"].is_null()).count();
+    assert!(gaps >= 10, "{gaps}");
+    let rejects = bench.json("/api/v1/rejects?range=1h&subject=identity&name=alice");
+    assert_eq!((&rejects["accepted"], &rejects["by_reason"]["stale-share"]), (&3.into(), &1.into()));
+}
+
+#[test]
+fn tables_are_also_csv() {
+    let bench = pool();
+    for (path, first) in [
+        ("/api/v1/sources", "publisher,role"),
+        ("/api/v1/workers", "name,is_miner"),
+        ("/api/v1/channels", "name,is_miner"),
+        ("/api/v1/downstreams", "downstream_id,address"),
+        ("/api/v1/series", "at_ms,hashrate_hs"),
+        ("/api/v1/rejects", "reason,shares"),
+        ("/api/v1/quotes", "share_hash,state"),
+        ("/api/v1/ehash", "identity,session_id"),
+        ("/api/v1/blocks", "block_hash,height"),
+        ("/api/v1/events", "number,received_ms"),
+        ("/api/v1/alerts", "at_ms,alert"),
+        ("/api/v1/worker/shares?kind=identity&name=alice", "at_ms,accepted"),
+    ] {
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let named = bench.get(&format!("{path}{separator}format=csv"));
+        assert_eq!(named.status, 200, "{path}: {}", named.body);
+        assert!(named.header("content-type").unwrap().starts_with("text/csv"), "{}", named.head);
+        assert!(named.body.starts_with(first), "{path}: {}", named.body);
+        let accepted = bench.ask("GET", path, "Host: localhost\r\nAccept: text/csv\r\n");
+        assert_eq!(accepted.body, named.body, "{path}");
+        assert_eq!(bench.get(&format!("{path}{separator}format=xml")).status, 406);
+    }
+}
+
+#[test]
+fn errors_are_problems_and_never_zeros() {
+    let mut bench = pool();
+    bench.get("/api/v1/nothing").problem(404);
+    bench.get("/api/v1/workers?source=nobody").problem(404);
+    bench.get("/api/v1/series?range=fortnight").problem(400);
+    bench.get("/api/v1/series?from=5&to=5").problem(400);
+    bench.get("/api/v1/pipeline").problem(503);
+    assert_eq!(bench.get("/api/v1/workers?limit=many").status, 400);
+    let path = bench.history.path.clone();
+    std::fs::write(path.with_extension("other"), "no database at all, but long enough to be looked at").unwrap();
+    std::fs::rename(path.with_extension("other"), &path).unwrap();
+    // What is in the log beside it would be read in its place.
+    drop(std::fs::remove_file(format!("{}-wal", path.display())));
+    drop(std::fs::remove_file(format!("{}-shm", path.display())));
+    bench.pass(2 * SECOND);
+    bench.get("/api/v1/summary?now=1").problem(500);
+    bench.get("/api/miners?now=1").problem(500);
+    bench.get("/health?now=1").problem(500);
+    std::fs::remove_file(&path).unwrap();
+    let gone = bench.get("/api/v1/workers?now=2");
+    assert!(gone.problem(503)["detail"].as_str().unwrap().contains("no history"));
+    assert_eq!(gone.header("retry-after"), Some("5"));
+}
+
+#[test]
+fn a_history_that_is_replaced_is_read_anew() {
+    let mut bench = pool();
+    assert_eq!(bench.json("/api/v1/sources")["total"], 1);
+    let other = Bench::new();
+    std::fs::copy(&other.history.path, bench.history.path.with_extension("new")).unwrap();
+    for suffix in ["-wal", "-shm"] {
+        let of = |path: &std::path::Path| std::path::PathBuf::from(format!("{}{suffix}", path.display()));
+        drop(std::fs::copy(of(&other.history.path), of(&bench.history.path.with_extension("new"))));
+        drop(std::fs::remove_file(of(&bench.history.path)));
+        drop(std::fs::rename(of(&bench.history.path.with_extension("new")), of(&bench.history.path)));
+    }
+    std::fs::rename(bench.history.path.with_extension("new"), &bench.history.path).unwrap();
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.json("/api/v1/workers?format=json")["total"], 0);
+}
+
+#[test]
+fn answers_have_tags_and_need_not_come_twice() {
+    let mut bench = pool();
+    let first = bench.get("/api/v1/workers?sort=name");
+    let etag = first.header("etag").unwrap().to_owned();
+    assert_eq!(first.header("cache-control"), Some("private, max-age=1"));
+    let again =
+        bench.ask("GET", "/api/v1/workers?sort=name", &format!("Host: localhost\r\nIf-None-Match: \"x\", {etag}\r\n"));
+    assert_eq!((again.status, again.body.as_str(), again.header("etag")), (304, "", Some(etag.as_str())));
+    // The same second: the answer is kept, whatever the history has since.
+    bench.share(1);
+    assert_eq!(bench.get("/api/v1/workers?sort=name").body, first.body);
+    bench.pass(2 * SECOND);
+    let later = bench.ask("GET", "/api/v1/workers?sort=name", &format!("Host: localhost\r\nIf-None-Match: {etag}\r\n"));
+    assert_eq!(later.status, 200);
+    assert_ne!(later.header("etag"), Some(etag.as_str()));
+    let head = bench.ask("HEAD", "/api/v1/workers?sort=name", "Host: localhost\r\n");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert_eq!(bench.get("/api/v1/workers?sort=name").body, later.body, "a HEAD is not kept as the answer to a GET");
+    assert_eq!(bench.get("/api/v1/workers?limit=many").header("cache-control"), Some("no-store"));
+}
+
+#[test]
+fn health_tells_stale_from_fresh() {
+    let mut bench = pool();
+    assert_eq!(bench.json("/api/v1/health")["healthy"], true);
+    bench.pass(31 * SECOND);
+    let stale = bench.get("/api/v1/health");
+    assert_eq!((stale.status, &stale.json()["sources"][0]["state"]), (503, &"stale".into()));
+    let summary = bench.json("/api/v1/summary");
+    let window = &summary["sources"][0]["channels"]["windows"][3];
+    assert_eq!(window["reading"]["state"], "stale", "the last value with its age, not zero");
+    assert!(window["reading"]["last"]["rate"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn events_are_listed_newest_first_and_shares_are_not_among_them() {
+    let bench = pool();
+    let events = bench.json("/api/v1/events?limit=2");
+    let kinds: Vec<&str> =
+        events["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["channel_opened", "downstream_connected"]);
+    assert_eq!(events["events"][0]["event"]["user_identity"], "bob");
+    let next = events["next_cursor"].as_u64().unwrap();
+    let rest = bench.json(&format!("/api/v1/events?cursor={next}&kinds=channel_*"));
+    assert_eq!(rest["events"].as_array().unwrap().len(), 1);
+    assert_eq!(rest["events"][0]["event"]["user_identity"], "alice");
+    bench.get("/api/v1/events?kinds=nothing").problem(400);
+}
+
+#[test]
+fn the_description_names_every_path_and_every_path_answers() {
+    let bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    let document = bench.json("/api/v1/openapi.json");
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() >= 27, "{:?}", paths.keys());
+    for (path, operations) in paths {
+        let operation = &operations["get"];
+        assert!(operation["summary"].is_string() || operation["description"].is_string(), "{path} says nothing");
+        if path == "/api/v1/live" {
+            continue;
+        }
+        let query =
+            if path.starts_with("/api/v1/worker") && !path.ends_with("workers") { "?kind=identity&name=x" } else { "" };
+        let reply = bench.get(&format!("{}{query}", path.replace("{id}", "1")));
+        let detail = if reply.status == 404 { reply.json()["detail"].to_string() } else { String::new() };
+        assert!(!detail.contains("nothing here"), "{path} is described and not served");
+    }
+    // Whatever is referred to is there.
+    let text = document.to_string();
+    for reference in text.split("\"#/components/schemas/").skip(1) {
+        let name = reference.split('"').next().unwrap();
+        assert!(document["components"]["schemas"][name].is_object(), "{name} is not described");
+    }
+}

@@ -1,0 +1,145 @@
+//! The door: who may ask what, and what the answers let a browser do.
+
+use std::io::{Read, Write};
+
+use stats_sv2::event::SourceInfo;
+use stats_sv2::{Event, Role, Text, UnixMillis};
+
+use super::{Bench, SECOND};
+use crate::config::{AuthSetting, Redacted};
+
+/// Every path with a name or an address in it.
+const PATHS: [&str; 13] = [
+    "/api/v1/summary",
+    "/api/v1/sources",
+    "/api/v1/workers",
+    "/api/v1/workers?sparkline=true",
+    "/api/v1/channels",
+    "/api/v1/downstreams",
+    "/api/v1/events",
+    "/api/v1/ehash",
+    "/api/stats",
+    "/api/services",
+    "/api/connections",
+    "/api/miners",
+    "/api/pool",
+];
+
+#[test]
+fn every_answer_forbids_what_pages_do_not_need() {
+    let bench = Bench::new();
+    for reply in [
+        bench.get("/api/v1/summary"),
+        bench.get("/api/v1/nothing"),
+        bench.get("/health"),
+        bench.ask("POST", "/api/v1/summary", "Host: localhost\r\n"),
+        bench.ask("GET", "/", "Host: evil.example\r\n"),
+    ] {
+        let policy = reply.header("content-security-policy").unwrap();
+        assert!(policy.starts_with("default-src 'none'") && policy.contains("frame-ancestors 'none'"), "{policy}");
+        assert!(!policy.contains("unsafe") && !policy.contains('*') && !policy.contains("http"), "{policy}");
+        assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
+        assert_eq!(reply.header("referrer-policy"), Some("no-referrer"));
+    }
+}
+
+#[test]
+fn nothing_is_changed_here() {
+    let bench = Bench::new();
+    for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
+        let reply = bench.ask(method, "/api/v1/summary", "Host: localhost\r\n");
+        reply.problem(405);
+        assert_eq!(reply.header("allow"), Some("get, head"));
+    }
+    let long = bench.ask("GET", "/api/v1/summary", "Host: localhost\r\nContent-Length: 65537\r\n");
+    long.problem(413);
+}
+
+#[test]
+fn a_head_beyond_its_limit_is_refused() {
+    let bench = Bench::new();
+    let mut stream = bench.connect();
+    let head = format!("GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}\r\n\r\n", "x".repeat(17 << 10));
+    // The server may close before all is written.
+    drop(stream.write_all(head.as_bytes()));
+    let mut answer = Vec::new();
+    drop(stream.read_to_end(&mut answer));
+    let answer = String::from_utf8_lossy(&answer).into_owned();
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 431"), "{answer}");
+    assert_eq!(bench.get("/api/v1/summary").status, 200, "others are served");
+}
+
+#[test]
+fn other_peoples_names_for_this_host_are_not_answered_without_auth() {
+    let bench = Bench::new();
+    bench.ask("GET", "/api/v1/summary", "Host: evil.example\r\n").problem(421);
+    assert_eq!(bench.ask("GET", "/api/v1/summary", "Host: 127.0.0.1:8080\r\n").status, 200);
+    let open = Bench::with(Role::Pool, |settings| settings.auth = Some(AuthSetting::Everybody));
+    assert_eq!(open.ask("GET", "/api/v1/summary", "Host: stats.example\r\n").status, 200);
+}
+
+#[test]
+fn with_a_token_nothing_is_answered_without_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "correct-horse-battery\n").unwrap();
+    let bench = Bench::with(Role::Pool, |settings| settings.auth = Some(AuthSetting::TokenFile(file)));
+    for path in PATHS.iter().chain(&["/", "/health", "/api/v1/live", "/api/v1/openapi.json", "/nothing"]) {
+        let reply = bench.get(path);
+        reply.problem(401);
+        assert!(reply.header("www-authenticate").unwrap().starts_with("basic"), "{}", reply.head);
+    }
+    let with = |value: &str| {
+        bench.ask("GET", "/api/v1/summary", &format!("Host: stats.example\r\nAuthorization: {value}\r\n")).status
+    };
+    assert_eq!(with("Bearer correct-horse-battery"), 200);
+    assert_eq!(with("Basic YW55Ym9keTpjb3JyZWN0LWhvcnNlLWJhdHRlcnk="), 200);
+    assert_eq!(with("Bearer wrong-horse-battery-"), 401);
+}
+
+#[test]
+fn too_many_requests_are_told_to_wait() {
+    let bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1.try_into().unwrap());
+    let replies: Vec<_> = (0..15).map(|_| bench.get("/api/v1/alerts")).collect();
+    assert!(replies[..10].iter().all(|reply| reply.status == 200), "a burst is allowed");
+    let refused = replies.iter().find(|reply| reply.status == 429).expect("a limit");
+    refused.problem(429);
+    assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+}
+
+#[test]
+fn what_is_redacted_is_nowhere() {
+    let mut bench = Bench::with(Role::Pool, |settings| {
+        settings.redact = vec![Redacted::Addresses, Redacted::Names];
+        settings.source.mint_address = Some("192.0.2.99:3338".to_owned());
+    });
+    let mut client = bench.listen("");
+    bench.open(1, "bc1qsecret.rig");
+    bench.share(1);
+    bench.events(&[Event::SourceInfo(SourceInfo {
+        timestamp: UnixMillis(bench.now()),
+        name: Text::cut("listen_address"),
+        value: Text::cut("192.0.2.98:3333"),
+    })]);
+    let told = client.next("worker").data["name"].as_str().unwrap().to_owned();
+    bench.observe(5 * SECOND);
+    for path in PATHS {
+        for format in ["", "csv"] {
+            let separator = if path.contains('?') { '&' } else { '?' };
+            let reply = bench.get(&format!("{path}{separator}{}", if format.is_empty() { "" } else { "format=csv" }));
+            assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+            for secret in ["secret", "192.0.2.", "device-1"] {
+                assert!(!reply.body.contains(secret), "{path} tells {secret}: {}", reply.body);
+            }
+        }
+    }
+    // The pseudonym is the same everywhere and leads to the worker.
+    let shown = bench.json("/api/v1/workers")["workers"][0]["name"].as_str().unwrap().to_owned();
+    assert_eq!(shown, told);
+    let worker = bench.json(&format!("/api/v1/worker?kind=identity&name={shown}"));
+    assert_eq!((&worker["name"], worker["recent_shares"].as_array().unwrap().len()), (&shown.as_str().into(), 1));
+    assert_eq!(worker["connections"][0]["address"], "(hidden)");
+    let series = bench.get(&format!("/api/v1/series?subject=identity&name={shown}&range=1h"));
+    assert_eq!(series.status, 200, "{}", series.body);
+    assert!(!bench.get("/api/v1/worker?kind=identity&name=bc1qsecret.rig").body.contains("\"totals\""));
+}
