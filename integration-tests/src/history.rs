@@ -40,6 +40,15 @@ impl History {
         )
     }
 
+    /// Work of all channels of a publisher, in expected hashes, over all its sessions.
+    ///
+    /// # Errors
+    /// When the tables are not there.
+    pub fn work(&self, publisher: &str) -> Result<f64> {
+        let sql = "SELECT total(work) FROM channels JOIN sources ON sources.id = channels.source WHERE publisher = ?1";
+        Ok(self.database.query_row(sql, [publisher], |row| row.get(0))?)
+    }
+
     /// Accepted shares of a publisher in the totals that retention never touches.
     ///
     /// # Errors

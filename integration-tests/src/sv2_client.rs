@@ -8,7 +8,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use stratum_core::{
     codec_sv2::MessageFrame,
     common_messages_sv2::{MESSAGE_TYPE_SETUP_CONNECTION_SUCCESS, Protocol, SetupConnectionOwned},
-    mining_sv2::{CloseChannelOwned, OpenStandardMiningChannelOwned, SubmitSharesStandard},
+    mining_sv2::{CloseChannelOwned, OpenStandardMiningChannelOwned, SubmitSharesStandard, UpdateChannelOwned},
     parsers_sv2::{CommonMessagesOwned, Mining, MiningOwned},
 };
 use tokio::net::TcpStream;
@@ -143,6 +143,49 @@ impl Sv2Client {
         let answer = self.share(channel_id, |_| {}).await;
         self.channel(channel_id)?.active = active;
         answer
+    }
+
+    /// Submits a share as for this channel, to one that was never open: `invalid-channel-id`.
+    ///
+    /// # Errors
+    /// When there is no such channel or no answer.
+    pub async fn submit_to_unknown_channel(&mut self, channel_id: u32) -> Result<Answer> {
+        let Channel { jobs, active, sequence, nonce } = self.channel(channel_id)?;
+        let twin = Channel { jobs: jobs.clone(), active: *active, sequence: *sequence, nonce: *nonce };
+        self.channels.insert(u32::MAX, twin);
+        let answer = self.share(u32::MAX, |_| {}).await;
+        self.channels.remove(&u32::MAX);
+        answer
+    }
+
+    /// Declares another hashrate for a channel, in H/s, and waits for the target that the pool sets for it. The jobs that the
+    /// channel has keep the target that they came with.
+    ///
+    /// # Errors
+    /// When the pool refuses or does not answer.
+    pub async fn declare_hashrate(&mut self, channel_id: u32, nominal_hash_rate: f32) -> Result<()> {
+        let maximum_target = [0xff; 32].into();
+        self.send(MiningOwned::UpdateChannel(UpdateChannelOwned { channel_id, nominal_hash_rate, maximum_target }))
+            .await?;
+        loop {
+            match self.message().await? {
+                MiningOwned::SetTarget(target) if target.channel_id == channel_id => return Ok(()),
+                MiningOwned::UpdateChannelError(error) => bail!("the pool refused a hashrate: {error}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Waits until the channel has a job for another tip.
+    ///
+    /// # Errors
+    /// When there is no such channel or no job comes.
+    pub async fn wait_for_new_job(&mut self, channel_id: u32) -> Result<()> {
+        let before = self.channel(channel_id)?.active;
+        while self.channel(channel_id)?.active == before {
+            self.message().await?;
+        }
+        Ok(())
     }
 
     /// Closes a channel.
