@@ -63,6 +63,8 @@ fn every_setting_is_in_the_complete_examples() {
         "sinks.history",
         "sinks.history.retry",
         "sinks.history.retention",
+        "sinks.dashboard",
+        "sinks.dashboard.source",
         "sinks.events",
     ];
     for (name, text) in COMPLETE {

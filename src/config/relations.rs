@@ -63,10 +63,16 @@ fn histories(sinks: &[PlacedSink<'_>], problems: &mut Problems) {
             let mut problem = match sinks.iter().find(|other| other.config.name == name) {
                 Some(other) => Problem::error(
                     span,
-                    format!("`{key}` of [{}] names `{name}`, a sink of type `{}`, which keeps no history", sink.section.name, other.config.type_name),
+                    format!(
+                        "`{key}` of [{}] names `{name}`, a sink of type `{}`, which keeps no history",
+                        sink.section.name, other.config.type_name
+                    ),
                 )
                 .related(other.section.key_span.clone(), "this sink"),
-                None => Problem::error(span, format!("`{key}` of [{}] names `{name}`, and there is no such sink", sink.section.name)),
+                None => Problem::error(
+                    span,
+                    format!("`{key}` of [{}] names `{name}`, and there is no such sink", sink.section.name),
+                ),
             };
             problem = problem.help(if known.is_empty() {
                 "add [sinks.history] with type = \"sqlite\" and a path".to_owned()

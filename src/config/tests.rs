@@ -131,7 +131,7 @@ filter = \"loud,,=\"
             &["14:10 [\"localhost\"] ", "no address to listen on"],
             &["16:8 [\"sqlit\"] ", "no type `sqlit`", "did you mean `sqlite`?"],
             &["18:22 [\"qoute_*\"] ", "no event is named `qoute_*`", "did you mean `quote_*`?"],
-            &["19:8 [log] ", "lacks `type`", "log-file, sqlite"],
+            &["19:8 [log] ", "lacks `type`", "prometheus, sqlite"],
             &["22:8 [\"sri2\"] ", "no type `sri2`", "did you mean `sri`?"],
             &["24:10 [\"loud,,=\"] ", "no log filter"],
         ],
@@ -253,34 +253,103 @@ fn the_admin_listener_stays_on_this_host_unless_told() {
 
 #[test]
 fn the_short_form_means_the_two_embedded_sinks() {
-    for (text, listen, admin, folder) in [
+    for (text, listen, dashboard, admin, folder) in [
         (
             "[server]\ntcp_port = 4000\nhttp_port = 8080\ndb_path = \".devenv/state/pool-stats/stats.db\"\n",
             "127.0.0.1:4000",
+            "127.0.0.1:8080",
             "127.0.0.1:4010",
             ".devenv/state/pool-stats",
         ),
         (
             "[server]\ntcp_port = 4001\nhttp_port = 8081\ndb_path = \".devenv/state/proxy-stats/stats.db\"\n",
             "127.0.0.1:4001",
+            "127.0.0.1:8081",
             "127.0.0.1:4011",
             ".devenv/state/proxy-stats",
         ),
     ] {
-        check(text, &[&["3:1 [http_port] ", "no dashboard"]]);
+        check(text, &[]);
         let config = load(text).config;
         assert_eq!(config.server.listen, listen.parse().unwrap());
         assert_eq!(config.admin.listen, admin.parse().unwrap());
         assert_eq!(config.journal.path, Path::new(folder).join("stats.journal.db"));
-        let [sink] = &config.sinks[..] else { panic!("{:?}", config.sinks) };
-        assert_eq!((sink.name.as_str(), sink.type_name), ("history", "sqlite"));
-        let claims = sink.settings.claims();
-        assert_eq!(claims, [sidecar_core::Claim::File(Path::new(folder).join("stats.db"))]);
+        let [history, pages] = &config.sinks[..] else { panic!("{:?}", config.sinks) };
+        assert_eq!((history.name.as_str(), history.type_name), ("history", "sqlite"));
+        assert_eq!(history.settings.claims(), [sidecar_core::Claim::File(Path::new(folder).join("stats.db"))]);
+        assert_eq!((pages.name.as_str(), pages.type_name), ("dashboard", "dashboard"));
+        assert_eq!(pages.settings.claims(), [sidecar_core::Claim::Listen(dashboard.parse().unwrap())]);
+        assert_eq!(pages.settings.reads_histories_of()[0].sink, "history");
     }
+}
+
+/// A dashboard with these lines in its table, which begins in line 4 of the file.
+fn dashboard(lines: &str) -> String {
+    format!(
+        "[sinks.history]\ntype = \"sqlite\"\npath = \"s.db\"\n[sinks.pages]\ntype = \"dashboard\"\n{lines}\n\
+         [journal]\npath = \"j.db\"\n"
+    )
+}
+
+#[test]
+fn a_dashboard_names_a_history_of_the_same_file() {
+    check(&dashboard("history = \"history\""), &[]);
+    check(
+        &dashboard("history = \"histroy\""),
+        &[&[
+            "6:11 [\"histroy\"] ",
+            "`history` of [sinks.pages] names `histroy`",
+            "no such sink",
+            "did you mean `history`",
+        ]],
+    );
+    check(
+        &dashboard("history = \"pages\""),
+        &[&["6:11 ", "a sink of type `dashboard`, which keeps no history", "history"]],
+    );
+    check(
+        "[sinks.pages]\ntype = \"dashboard\"\nhistory = \"history\"\n[journal]\npath = \"j.db\"\n",
+        &[&["3:11 ", "no such sink", "add [sinks.history]"]],
+    );
+    check(&dashboard(""), &[&["4:8 ", "[sinks.pages] lacks `history`"]]);
+}
+
+#[test]
+fn a_dashboard_stays_on_this_host_unless_somebody_said_who_may_look() {
+    let remote = |auth: &str| dashboard(&format!("history = \"history\"\nlisten = \"0.0.0.0:8080\"\n{auth}"));
+    check(&remote(""), &[&["7:10 [\"0.0.0.0:8080\"] ", "can be reached from other hosts", "auth"]]);
+    check(&remote("auth = \"none\""), &[]);
+    check(&remote("auth = { token_file = \"/nowhere/token\" }"), &[&["8:8 ", "/nowhere/token", "keygen token"]]);
+    let local = |lines: &str| dashboard(&format!("history = \"history\"\n{lines}"));
+    check(&local("auth = \"a-secret-token\""), &[&["7:8 ", "a token never stands in this file"]]);
+    check(
+        &local("auth = { token = \"a-secret-token\" }"),
+        &[&["7:8 ", "needs one of"], &["7:10 ", "unknown key `token`"]],
+    );
+    check(&local("listen = \"localhost:80\""), &[&["7:10 ", "no address to listen on"]]);
+    check(&local("max_live_clients = 256"), &[&["7:20 ", "leaves no connection"]]);
+    check(&local("redact = [\"address\"]"), &[&["`address` is not possible here", "addresses"]]);
+    check(&local("listen = \"127.0.0.1:4010\""), &[&["7:10 ", "both use the address 127.0.0.1:4010"]]);
+}
+
+#[test]
+fn a_sink_that_shows_the_present_starts_with_it() {
+    use sidecar_pipeline::StartAt;
+    let starts = |text: &str| load(text).config.sinks.iter().map(|sink| sink.driver.start).collect::<Vec<_>>();
+    assert_eq!(starts(&dashboard("history = \"history\"")), [StartAt::Earliest, StartAt::Latest]);
+    assert_eq!(starts(&dashboard("history = \"history\"\nstart = \"earliest\"")), [StartAt::Earliest; 2]);
 }
 
 #[test]
 fn the_short_form_does_not_mix_with_what_it_stands_for() {
+    check(
+        "[server]\nhttp_port = 8080\n[sinks.h]\ntype = \"sqlite\"\npath = \"s.db\"\n",
+        &[&["2:1 [http_port] ", "without `db_path`"]],
+    );
+    check(
+        "[server]\nhttp_port = 8080\ndb_path = \"s.db\"\n[sinks.dashboard]\ntype = \"dashboard\"\nhistory = \"history\"\n",
+        &[&["4:8 [dashboard] ", "already means the sink `dashboard`"]],
+    );
     check(
         "[server]\ntcp_port = 4000\nlisten = \"127.0.0.1:4000\"\ndb_path = \"s.db\"\n",
         &[&["2:1 [tcp_port] ", "both say where to listen"]],
@@ -306,6 +375,9 @@ fn values_without_meaning_are_refused() {
         &[&["5:13 ", "max_delay"]],
     );
     check(&format!("{GOOD}[server.limits]\nsilent_after = \"2s\"\n"), &[&["heartbeat"]]);
+    check(&format!("{GOOD}[server.limits]\nname_held_for = \"2s\"\n"), &[&["name_held_for", "heartbeat"]]);
+    check(&format!("{GOOD}[server.limits]\nwrite_timeout = \"0s\"\n"), &[&["write_timeout", "zero"]]);
+    check(&format!("{GOOD}[server.limits]\nmax_handshakes = 0\n"), &[&["9:18 ", "from 1"]]);
 }
 
 #[test]

@@ -19,6 +19,7 @@ mod sink;
 mod state;
 #[cfg(test)]
 mod tests;
+mod worker_list;
 
 pub use config::{AuthSetting, DashboardSettings, Redacted, SourceFacts};
 pub use sink::DashboardSink;

@@ -10,6 +10,7 @@ use crate::config::DashboardSettings;
 use crate::history::{HistoryPool, ReadError};
 use crate::live::Live;
 use crate::security::redact::Redaction;
+use crate::worker_list::WorkerLists;
 
 /// How long an overview is good for.
 const OVERVIEW_MS: u64 = 1_000;
@@ -30,6 +31,7 @@ pub(crate) struct AppState {
     /// The wall clock.
     pub(crate) clock: Arc<dyn Clock>,
     overview: Arc<Mutex<Option<Arc<Overview>>>>,
+    pub(crate) worker_lists: WorkerLists,
 }
 
 impl AppState {
@@ -41,7 +43,16 @@ impl AppState {
     ) -> Self {
         let redaction = Arc::new(Redaction::of(&settings));
         let live = Arc::new(Live::new(Arc::clone(&redaction), settings.max_live_clients));
-        Self { settings: Arc::new(settings), history, live, redaction, neighbours, clock, overview: Arc::default() }
+        Self {
+            settings: Arc::new(settings),
+            history,
+            live,
+            redaction,
+            neighbours,
+            clock,
+            overview: Arc::default(),
+            worker_lists: WorkerLists::default(),
+        }
     }
 
     /// Now, in Unix milliseconds.

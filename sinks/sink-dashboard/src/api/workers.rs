@@ -5,15 +5,15 @@ use std::cmp::Ordering;
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::History;
-use sink_sqlite::query::{MAX_ROWS, QueryError, SeriesQuery, WorkerView};
+use sink_sqlite::query::{QueryError, SeriesQuery, WorkerView};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
-use super::range::{length, named, some_publisher};
+use super::range::{length, named};
 use super::shape::{Answered, table};
 use crate::live::message::WorkerKind;
 use crate::state::AppState;
+use crate::worker_list::WorkerList;
 
 /// Rows of a page unless the question says otherwise.
 const DEFAULT_LIMIT: usize = 100;
@@ -177,50 +177,31 @@ pub(super) async fn workers(
     headers: HeaderMap,
 ) -> Answered {
     let window_ms = length(asked.window.as_deref().unwrap_or(DEFAULT_WINDOW))?;
-    let format = asked.format.clone();
     let start = asked.cursor.as_deref().map_or(Ok(0), |cursor| {
         cursor.parse::<usize>().map_err(|_| Problem::bad_request("`cursor` is not one that was given out"))
     })?;
-    let now_ms = state.now_ms();
-    let redaction = std::sync::Arc::clone(&state.redaction);
-    let answer = state
-        .history
-        .read(move |history| {
-            let publisher = some_publisher(history, asked.source.as_deref())?;
-            let mut workers = history.workers(&publisher, window_ms, now_ms, None, MAX_ROWS)?;
-            let looked_at = workers.len();
-            let total = if looked_at < MAX_ROWS as usize {
-                looked_at
-            } else {
-                history.worker_names(&publisher, false)?.len() + history.worker_names(&publisher, true)?.len()
-            };
-            // By the names that are shown: a search must not tell a name that is hidden.
-            let real_names: Vec<String> = workers.iter().map(|worker| worker.name.clone()).collect();
-            redaction.workers(&publisher, &mut workers);
-            let mut rows: Vec<(WorkerView, String)> = workers.into_iter().zip(real_names).collect();
-            select(&mut rows, &asked);
-            let matched = rows.len();
-            let limit = page_size(&asked);
-            let next = start.saturating_add(limit);
-            let page = rows.into_iter().skip(start).take(limit);
-            let workers = page
-                .map(|(worker, real_name)| {
-                    let sparkline =
-                        asked.sparkline.then(|| sparkline(history, &publisher, worker.is_miner, real_name, now_ms));
-                    Ok(Worker { sparkline: sparkline.transpose()?, worker })
-                })
-                .collect::<Result<_, QueryError>>()?;
-            Ok(Workers {
-                publisher,
-                matched: matched as u64,
-                total: total as u64,
-                is_cut: total > looked_at,
-                workers,
-                next_cursor: (next < matched).then(|| next.to_string()),
-            })
-        })
-        .await?;
-    table(&answer, format.as_deref(), &headers)
+    let list = state.worker_list(asked.source.clone(), window_ms).await?;
+    let rows = select(&list.workers, &asked);
+    let next = start.saturating_add(page_size(&asked));
+    let page: Vec<usize> = rows.iter().copied().skip(start).take(page_size(&asked)).collect();
+    let sparklines = match asked.sparkline {
+        true => sparklines(&state, &list, &page).await?.into_iter().map(Some).collect(),
+        false => vec![None; page.len()],
+    };
+    let workers = page
+        .iter()
+        .zip(sparklines)
+        .map(|(index, sparkline)| Worker { worker: list.workers[*index].clone(), sparkline })
+        .collect();
+    let answer = Workers {
+        publisher: list.publisher.clone(),
+        matched: rows.len() as u64,
+        total: list.total,
+        is_cut: list.total > list.workers.len() as u64,
+        workers,
+        next_cursor: (next < rows.len()).then(|| next.to_string()),
+    };
+    table(&answer, asked.format.as_deref(), &headers)
 }
 
 fn page_size(asked: &WorkersQuery) -> usize {
@@ -228,20 +209,24 @@ fn page_size(asked: &WorkersQuery) -> usize {
     asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, most)
 }
 
-/// Keeps the rows that are asked for, in their order.
-fn select(rows: &mut Vec<(WorkerView, String)>, asked: &WorkersQuery) {
+/// The places of the rows that are asked for, in their order. Names are those that are shown: a search must not tell a
+/// name that is hidden.
+fn select(workers: &[WorkerView], asked: &WorkersQuery) -> Vec<usize> {
     let wanted = asked.q.as_deref().unwrap_or_default().to_lowercase();
-    rows.retain(|(worker, _)| {
+    let is_wanted = |worker: &WorkerView| {
         (wanted.is_empty() || worker.name.to_lowercase().contains(&wanted)) && !(asked.hide_offline && worker.open == 0)
-    });
+    };
+    let mut rows: Vec<usize> = (0..workers.len()).filter(|index| is_wanted(&workers[*index])).collect();
     let sort = asked.sort.unwrap_or_default();
     let order = asked.order.unwrap_or(if sort == Column::Name { Order::Asc } else { Order::Desc });
-    rows.sort_by(|(a, _), (b, _)| {
+    rows.sort_by(|a, b| {
+        let (a, b) = (&workers[*a], &workers[*b]);
         let by_column = compare(a, b, sort);
         let by_column = if order == Order::Desc { by_column.reverse() } else { by_column };
         // Names break ties, so that rows never swap between two looks.
         by_column.then_with(|| (&a.name, a.is_miner).cmp(&(&b.name, b.is_miner)))
     });
+    rows
 }
 
 fn compare(a: &WorkerView, b: &WorkerView, sort: Column) -> Ordering {
@@ -258,20 +243,28 @@ fn compare(a: &WorkerView, b: &WorkerView, sort: Column) -> Ordering {
     }
 }
 
-fn sparkline(
-    history: &History,
-    publisher: &str,
-    is_miner: bool,
-    name: String,
-    now_ms: u64,
-) -> Result<Vec<Option<f64>>, QueryError> {
-    let kind = if is_miner { WorkerKind::Miner } else { WorkerKind::Identity };
-    let query = SeriesQuery {
-        publisher: publisher.to_owned(),
-        subject: named(kind, name),
-        from_ms: now_ms.saturating_sub(SPARK_MS),
-        to_ms: now_ms,
-        points: SPARK_POINTS,
-    };
-    Ok(history.series(&query)?.points.into_iter().map(|point| point.value).collect())
+/// The hashrate of the last day of the workers at these places.
+async fn sparklines(state: &AppState, list: &WorkerList, page: &[usize]) -> Result<Vec<Vec<Option<f64>>>, Problem> {
+    let now_ms = state.now_ms();
+    let queries: Vec<SeriesQuery> = page
+        .iter()
+        .map(|index| {
+            let kind = if list.workers[*index].is_miner { WorkerKind::Miner } else { WorkerKind::Identity };
+            SeriesQuery {
+                publisher: list.publisher.clone(),
+                subject: named(kind, list.real_names[*index].clone()),
+                from_ms: now_ms.saturating_sub(SPARK_MS),
+                to_ms: now_ms,
+                points: SPARK_POINTS,
+            }
+        })
+        .collect();
+    let values = state
+        .history
+        .read(move |history| {
+            let values = |query| Ok(history.series(query)?.points.into_iter().map(|point| point.value).collect());
+            queries.iter().map(values).collect::<Result<_, QueryError>>()
+        })
+        .await?;
+    Ok(values)
 }

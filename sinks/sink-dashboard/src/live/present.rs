@@ -4,15 +4,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use mining_stats::RejectReason;
 use mining_stats::reading::STALE_AFTER_MS;
-use mining_stats::{RejectReason, Sv1Difficulty, Target};
 use rustc_hash::FxHashMap;
 use sidecar_core::{Batch, Envelope, Event, Record, RecordKind};
 use stats_sv2::{CompactTarget, U256};
 
 use super::hub::Outgoing;
 use super::message::{BlockMessage, QuoteMessage, SourceMessage, UpDown, WorkerKind, WorkerMessage, WorkerUpdate};
-use super::recent::{MAX_EVENTS, RecentEvent, RecentEvents, RecentShare, is_shown};
+use super::recent::{KeptShare, MAX_EVENTS, RecentEvent, RecentEvents, RecentShare, is_shown};
 use super::source::{Connection, Source};
 use crate::security::redact::Redaction;
 
@@ -368,7 +368,7 @@ impl Present {
 
     pub(crate) fn recent_shares(&self, publisher: &str, kind: WorkerKind, name: &str) -> Vec<RecentShare> {
         let worker = self.sources.get(publisher).and_then(|source| source.find(kind, name));
-        worker.map(|worker| worker.shares.iter().rev().cloned().collect()).unwrap_or_default()
+        worker.map(|worker| worker.shares.iter().rev().copied().map(RecentShare::from).collect()).unwrap_or_default()
     }
 
     pub(crate) fn recent_events(
@@ -388,17 +388,11 @@ const fn channel(downstream: u32, channel: u32) -> Connection {
 fn accepted(source: &mut Source, connection: Connection, at_ms: u64, target: CompactTarget, share: CompactTarget) {
     let Some(worker) = source.shares(connection, 1, 0) else { return };
     worker.last_share_ms = worker.last_share_ms.max(Some(at_ms));
-    let (difficulty, share_difficulty) = (difficulty(target), difficulty(share));
-    worker.note(RecentShare { at_ms, accepted: true, difficulty, share_difficulty, error_code: None });
+    worker.note(KeptShare::Accepted { at_ms, target, share });
 }
 
 fn rejected(source: &mut Source, connection: Connection, at_ms: u64, code: &str) {
     let Some(worker) = source.shares(connection, 0, 1) else { return };
-    let error_code = Some(RejectReason::fold(code).code());
-    worker.note(RecentShare { at_ms, accepted: false, difficulty: None, share_difficulty: None, error_code });
-}
-
-fn difficulty(target: CompactTarget) -> Option<f64> {
-    let target = Target::from_compact(target).ok()?;
-    Some(Sv1Difficulty::of_target(target).sv1_number()).filter(|number| number.is_finite())
+    let error_code = RejectReason::fold(code).code();
+    worker.note(KeptShare::Rejected { at_ms, error_code });
 }

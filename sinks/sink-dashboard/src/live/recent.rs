@@ -3,10 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use mining_stats::{Sv1Difficulty, Target};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use sidecar_core::event_json::write_event_json;
 use sidecar_core::{Envelope, EventKind};
+use stats_sv2::CompactTarget;
 
 use crate::security::redact::Redaction;
 
@@ -92,6 +94,35 @@ impl RecentEvents {
             .cloned()
             .collect()
     }
+}
+
+/// A share as it is kept: what it means is worked out for who asks.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum KeptShare {
+    Accepted { at_ms: u64, target: CompactTarget, share: CompactTarget },
+    Rejected { at_ms: u64, error_code: &'static str },
+}
+
+impl From<KeptShare> for RecentShare {
+    fn from(share: KeptShare) -> Self {
+        match share {
+            KeptShare::Accepted { at_ms, target, share } => Self {
+                at_ms,
+                accepted: true,
+                difficulty: difficulty(target),
+                share_difficulty: difficulty(share),
+                error_code: None,
+            },
+            KeptShare::Rejected { at_ms, error_code } => {
+                Self { at_ms, accepted: false, difficulty: None, share_difficulty: None, error_code: Some(error_code) }
+            }
+        }
+    }
+}
+
+fn difficulty(target: CompactTarget) -> Option<f64> {
+    let target = Target::from_compact(target).ok()?;
+    Some(Sv1Difficulty::of_target(target).sv1_number()).filter(|number| number.is_finite())
 }
 
 /// A share of a worker.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::message::WorkerKind;
-use super::recent::{MAX_SHARES, RecentShare};
+use super::recent::{KeptShare, MAX_SHARES};
 
 /// Workers of one publisher that are followed; the history knows all of them.
 pub(crate) const MAX_WORKERS: usize = 20_000;
@@ -36,11 +36,11 @@ pub(crate) struct Worker {
     pub(crate) accepted: u64,
     pub(crate) rejected: u64,
     pub(crate) last_share_ms: Option<u64>,
-    pub(crate) shares: VecDeque<RecentShare>,
+    pub(crate) shares: VecDeque<KeptShare>,
 }
 
 impl Worker {
-    pub(crate) fn note(&mut self, share: RecentShare) {
+    pub(crate) fn note(&mut self, share: KeptShare) {
         if self.shares.len() == MAX_SHARES {
             self.shares.pop_front();
         }

@@ -36,45 +36,46 @@ impl Guard {
         }
     }
 
-    fn check(&self, request: &Request) -> Result<(), Response> {
+    /// What a request is answered that may not come in.
+    fn refusal(&self, request: &Request) -> Option<Response> {
         let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.ip());
         let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
         if let Err(wait) = self.rate.check(peer) {
             let seconds = HeaderValue::from(wait.as_secs() + 1);
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address");
-            return Err(([(header::RETRY_AFTER, seconds)], problem).into_response());
+            return Some(([(header::RETRY_AFTER, seconds)], problem).into_response());
         }
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let problem =
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "nothing can be changed here: only GET and HEAD");
-            return Err(([(header::ALLOW, HeaderValue::from_static("GET, HEAD"))], problem).into_response());
+            return Some(([(header::ALLOW, HeaderValue::from_static("GET, HEAD"))], problem).into_response());
         }
         if body_length(request.headers()).is_some_and(|length| length > MAX_BODY) {
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a request here needs no body").into_response());
+            return Some(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "a request here needs no body").into_response());
         }
         if self.checks_host && !is_local(request.headers()) {
             let problem = Problem::new(
                 StatusCode::MISDIRECTED_REQUEST,
                 "without `auth` the dashboard is answered under localhost and IP addresses only; behind a proxy set `auth`",
             );
-            return Err(problem.into_response());
+            return Some(problem.into_response());
         }
         if let Some(token) = &self.token
             && !token.admits(request.headers())
         {
             let challenge = HeaderValue::from_static("Basic realm=\"hashpool-sidecar\", charset=\"UTF-8\"");
             let problem = Problem::new(StatusCode::UNAUTHORIZED, "a token is needed");
-            return Err(([(header::WWW_AUTHENTICATE, challenge)], problem).into_response());
+            return Some(([(header::WWW_AUTHENTICATE, challenge)], problem).into_response());
         }
-        Ok(())
+        None
     }
 }
 
 /// Lets a request in, or answers it here.
 pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.check(&request) {
-        Ok(()) => next.run(request).await,
-        Err(refusal) => refusal,
+    match guard.refusal(&request) {
+        None => next.run(request).await,
+        Some(refusal) => refusal,
     }
 }
 

@@ -1,7 +1,7 @@
 //! What public pages leave out: network addresses, and names of workers, for which pseudonyms stand that are good until the
 //! next start. Applied to every answer, page and message before it is written.
 
-use std::hash::{BuildHasher, Hash, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -42,9 +42,7 @@ impl Redaction {
         match &self.names {
             None => name.to_owned(),
             Some(secret) => {
-                let mut hasher = secret.build_hasher();
-                (publisher, name).hash(&mut hasher);
-                format!("worker-{:012x}", hasher.finish() & 0xffff_ffff_ffff)
+                format!("worker-{:012x}", secret.hash_one((publisher, name)) & 0xffff_ffff_ffff)
             }
         }
     }

@@ -367,10 +367,14 @@ fn round(conn: &Connection, source: i64, view: &SourceView, now_ms: u64) -> Resu
     let first_observed: Option<u64> = conn
         .prepare_cached("SELECT min(start_at) FROM observed WHERE source = ?1")?
         .query_row([source], |row| row.get(0))?;
-    let first = first_observed.unwrap_or(view.first_seen_ms);
-    let since_ms = view.blocks.first().map_or(first, |block| block.found_ms);
-    let cover = Cover::from_on(since_ms, now_ms, &tiers_of(conn, series)?);
-    let work = cover.sums_of(conn, series, now_ms)?.work;
+    let (since_ms, work) = match view.blocks.first() {
+        // All that was ever done: its sum is at hand, while a year has thousands of buckets.
+        None => (first_observed.unwrap_or(view.first_seen_ms), totals(conn, series)?.work_hashes),
+        Some(block) => {
+            let cover = Cover::from_on(block.found_ms, now_ms, &tiers_of(conn, series)?);
+            (cover.from, cover.sums_of(conn, series, now_ms)?.work)
+        }
+    };
     let effort = luck::round_effort(work, network_work);
-    Ok(Some(RoundView { since_ms: cover.from, effort, probability: luck::probability_of_effort(effort) }))
+    Ok(Some(RoundView { since_ms, effort, probability: luck::probability_of_effort(effort) }))
 }

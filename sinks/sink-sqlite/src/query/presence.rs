@@ -16,6 +16,8 @@ const OPEN_END: u64 = u64::MAX >> 1;
 pub(super) struct ObservedTime {
     observed: Spans,
     struck: Spans,
+    /// Observed and not struck: asked for each bucket of a range, so it is made once.
+    rated: Spans,
 }
 
 impl ObservedTime {
@@ -36,26 +38,27 @@ impl ObservedTime {
                 Ok(struck_slots((row.get(0)?, row.get(1)?)))
             })?;
         let struck = struck.collect::<Result<Vec<_>, _>>().map(Spans::union_of)?;
-        Ok(Self { observed, struck })
+        Ok(Self::new(observed, struck))
     }
 
     /// Narrowed to the time in which a subject existed.
     pub(super) fn while_present(&self, presence: &Spans) -> Self {
-        Self { observed: self.observed.intersection(presence), struck: self.struck.clone() }
+        Self::new(self.observed.intersection(presence), self.struck.clone())
     }
 
     /// With the slots of a series whose finest buckets are `width` wide.
-    pub(super) fn with_slots_of(mut self, width: u64) -> Self {
-        if width > SLOT_MS {
-            self.struck = self.struck.widened_to(width);
-        }
-        self
+    pub(super) fn with_slots_of(self, width: u64) -> Self {
+        if width > SLOT_MS { Self::new(self.observed, self.struck.widened_to(width)) } else { self }
+    }
+
+    fn new(observed: Spans, struck: Spans) -> Self {
+        let rated = observed.difference(&struck);
+        Self { observed, struck, rated }
     }
 
     /// Milliseconds between two times that a rate may rest on.
     pub(super) fn rated_within(&self, from: u64, to: u64) -> u64 {
-        let span = Spans::union_of([(from, to)]);
-        self.observed.intersection(&span).difference(&self.struck).total()
+        self.rated.within(from, to)
     }
 
     /// Milliseconds between two times that were observed, struck or not.

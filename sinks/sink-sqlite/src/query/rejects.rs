@@ -47,8 +47,7 @@ fn rejects(conn: &Connection, query: &SeriesQuery) -> Result<RejectsView, QueryE
     let unknown = || QueryError::UnknownSubject { publisher: publisher.clone(), subject: format!("{subject:?}") };
     let series = find_series(conn, source, subject.kind(), &subject.name())?.ok_or_else(unknown)?;
     let points = if *points == 0 { mining_stats::tier::MAX_POINTS } else { *points };
-    let Step { tier, .. } =
-        Step::for_range(*from_ms, *to_ms, points, &tiers_of(conn, series)?).ok_or_else(unknown)?;
+    let Step { tier, .. } = Step::for_range(*from_ms, *to_ms, points, &tiers_of(conn, series)?).ok_or_else(unknown)?;
     let width = tier.width_ms();
     let (from, to) = (tier.bucket_of(*from_ms), to_ms.div_ceil(width) * width);
     let mut view = RejectsView {
@@ -70,14 +69,13 @@ fn rejects(conn: &Connection, query: &SeriesQuery) -> Result<RejectsView, QueryE
         view.rejected += rejected;
         if rejected > 0 && failure.is_none() {
             let rows = reasons.query_map(params![bucket, series.id], |row| Ok((row.get(0)?, row.get(1)?)));
-            let counted = rows.and_then(|rows| {
-                rows.map(|row| {
+            let counted = rows.and_then(|mut rows| {
+                rows.try_for_each(|row| {
                     let (reason, count): (usize, u64) = row?;
                     let reason = RejectReason::ALL.get(reason).copied().unwrap_or(RejectReason::Unknown);
                     *view.by_reason.entry(reason.code()).or_default() += count;
                     Ok(())
                 })
-                .collect::<Result<(), rusqlite::Error>>()
             });
             failure = counted.err();
         }

@@ -1,0 +1,73 @@
+//! The list of a publisher's workers, read once a second at most for each window: every page and answer sorts, searches and
+//! cuts the same list.
+
+use std::sync::Arc;
+
+use quick_cache::sync::Cache;
+use sink_sqlite::query::{MAX_ROWS, QueryError, WorkerView};
+
+use crate::api::range::some_publisher;
+use crate::history::ReadError;
+use crate::state::AppState;
+
+/// How long a list is good for.
+const KEPT_MS: u64 = 1_000;
+/// Lists kept: windows times publishers that are looked at in one second. A list of 10,000 workers takes about 6 MB.
+const MAX_LISTS: usize = 4;
+
+/// The workers of a publisher.
+#[derive(Debug)]
+pub(crate) struct WorkerList {
+    /// The publisher.
+    pub(crate) publisher: String,
+    /// By name, redacted.
+    pub(crate) workers: Vec<WorkerView>,
+    /// Their real names, in the same order.
+    pub(crate) real_names: Vec<String>,
+    /// Workers that the publisher has; the list may hold fewer.
+    pub(crate) total: u64,
+}
+
+/// Which list, and of which second.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Key {
+    second: u64,
+    publisher: String,
+    window_ms: u64,
+}
+
+/// The lists of this second.
+#[derive(Debug, Clone)]
+pub(crate) struct WorkerLists(Arc<Cache<Key, Arc<WorkerList>>>);
+
+impl Default for WorkerLists {
+    fn default() -> Self {
+        Self(Arc::new(Cache::new(MAX_LISTS)))
+    }
+}
+
+impl AppState {
+    /// The workers of the named publisher, or else of the most recently heard, with their hashrates over a window up to now.
+    pub(crate) async fn worker_list(
+        &self,
+        asked: Option<String>,
+        window_ms: u64,
+    ) -> Result<Arc<WorkerList>, ReadError> {
+        let publisher = self.history.read(move |history| some_publisher(history, asked.as_deref())).await?;
+        let now_ms = self.now_ms();
+        let key = Key { second: now_ms / KEPT_MS, publisher: publisher.clone(), window_ms };
+        let redaction = Arc::clone(&self.redaction);
+        let read = self.history.read(move |history| {
+            let mut workers = history.workers(&publisher, window_ms, now_ms, None, MAX_ROWS)?;
+            let total = if workers.len() < MAX_ROWS as usize {
+                workers.len()
+            } else {
+                history.worker_names(&publisher, false)?.len() + history.worker_names(&publisher, true)?.len()
+            };
+            let real_names = workers.iter().map(|worker| worker.name.clone()).collect();
+            redaction.workers(&publisher, &mut workers);
+            Ok::<_, QueryError>(Arc::new(WorkerList { publisher, workers, real_names, total: total as u64 }))
+        });
+        self.worker_lists.0.get_or_insert_async(&key, read).await
+    }
+}
