@@ -174,7 +174,7 @@ impl PoolHooks {
     /// A channel has this target, given as SV2's `SetTarget` has it. One that it had already is no change.
     pub fn target_changed(&self, downstream_id: usize, channel_id: u32, target: impl AsRef<[u8]>) {
         let (downstream_id, channel_id) = (downstream(downstream_id), ChannelId(channel_id));
-        let Some(target) = target::bytes(target.as_ref()) else { return };
+        let Ok(target) = target.as_ref().try_into() else { return };
         let mut open = self.open();
         let channel = open.channel(downstream_id, channel_id);
         if let Some(target) = channel.and_then(|channel| channel.change_target(target)) {

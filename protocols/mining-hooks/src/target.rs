@@ -47,11 +47,6 @@ pub fn from_difficulty(difficulty: f64) -> [u8; 32] {
     bytes
 }
 
-/// The 32 bytes of a field that the host gives as a slice; `None` if it has another length.
-pub(crate) fn bytes(field: &[u8]) -> Option<[u8; 32]> {
-    field.try_into().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use bitcoin::Target;

@@ -1,21 +1,11 @@
 //! What the sidecar receives when a translator calls the hooks.
 
-use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
-use std::thread;
-use std::time::Duration;
-
 use proptest::prelude::*;
 use stats_publisher::event::SourceInfo;
 use stats_publisher::{CompactTarget, Event};
-use stats_sv2::codec::Message;
-use stats_sv2::read_frame;
-use stats_sv2::session::{CloseStatsSession, OpenStatsSession, OpenStatsSessionSuccess, StatsAck};
 
 use super::*;
-
-/// No read of a test takes longer, unless the test fails.
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::fake_sidecar::{FakeSidecar, PATIENCE};
 
 /// Everything that a sidecar receives from hooks that `story` uses: the events of the session, times set to zero,
 /// heartbeats left out.
@@ -25,55 +15,16 @@ fn told(story: impl FnOnce(&TranslatorHooks)) -> Vec<Event<'static>> {
 
 /// The same from a translator whose file has these keys of its own.
 fn told_by(keys: &str, story: impl FnOnce(&TranslatorHooks)) -> Vec<Event<'static>> {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = listener.local_addr().unwrap();
-    let sidecar = thread::spawn(move || receive(listener.accept().unwrap().0));
+    let sidecar = FakeSidecar::start();
+    let address = sidecar.address;
     let file = format!("{keys}\n[stats]\nstats_server_address = \"{address}\"\n[[upstreams]]\nport = 1\n");
     let hooks = TranslatorHooks::from_toml_str(&file, "1.2.3").unwrap();
     story(&hooks);
     hooks.stats().close(PATIENCE);
-    sidecar.join().unwrap()
-}
-
-fn receive(mut stream: TcpStream) -> Vec<Event<'static>> {
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    let (mut buffer, mut chunk) = (Vec::new(), [0; 4096]);
-    let (mut events, mut number) = (Vec::new(), 0);
-    loop {
-        let frame = loop {
-            if let Some(frame) = read_frame(&buffer).unwrap() {
-                break frame;
-            }
-            let count = stream.read(&mut chunk).unwrap();
-            assert_ne!(count, 0, "the session ends by its own words");
-            buffer.extend_from_slice(&chunk[..count]);
-        };
-        let mut answer = Vec::new();
-        if frame.is_event() {
-            number += 1;
-            StatsAck { committed_sequence: number }.encode(&mut answer);
-            match Event::decode(frame).unwrap() {
-                Event::Heartbeat(_) => {}
-                event => events.push(without_time(event.into_owned())),
-            }
-        } else if frame.msg_type == OpenStatsSession::TYPE {
-            let open = OpenStatsSession::decode(frame.payload()).unwrap();
-            assert_eq!((open.role, open.publisher.as_str()), (Role::Proxy, "proxy"));
-            assert!(open.vendor.as_str().ends_with(" 1.2.3"), "{}", open.vendor);
-            let success =
-                OpenStatsSessionSuccess { version: 1, flags: 0, committed_sequence: number, max_unacked: 65_536 };
-            success.encode(&mut answer);
-        } else {
-            assert_eq!(frame.msg_type, CloseStatsSession::TYPE);
-            // The publisher waits for this before it ends.
-            StatsAck { committed_sequence: number }.encode(&mut answer);
-            stream.write_all(&answer).unwrap();
-            return events;
-        }
-        let length = frame.bytes.len();
-        buffer.drain(..length);
-        stream.write_all(&answer).unwrap();
-    }
+    let session = sidecar.ended();
+    assert_eq!((session.open.role, session.open.publisher.as_str()), (Role::Proxy, "proxy"));
+    assert!(session.open.vendor.as_str().ends_with(" 1.2.3"), "{}", session.open.vendor);
+    session.events.into_iter().map(without_time).collect()
 }
 
 fn without_time(mut event: Event<'static>) -> Event<'static> {
