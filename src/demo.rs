@@ -47,7 +47,7 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
     let runtime = run::runtime()?;
     let demo = runtime.block_on(start(config, &folder))?;
     let pool = simulate_pool(args, &demo, &signals)?;
-    let screen = Screen::new(args, demo.sidecar.address(), demo.sidecar.admin_address());
+    let screen = Screen::new(args, &demo.sidecar);
     let watched = watch(args, &demo, screen, &mut signals.stop(), &pool.stopped);
     // Stops the other way round: the pool, its publisher, the sidecar.
     let delivered = pool.stop(&demo.publisher)?;
@@ -84,9 +84,11 @@ fn write_config(folder: &Path) -> Result<Config, Failure> {
     let text = format!(
         "# What `hashpool-sidecar demo` ran with. Port 0 is any free port.\n[server]\nlisten = \"127.0.0.1:0\"\n\n\
          [admin]\nlisten = \"127.0.0.1:0\"\n\n[journal]\npath = {}\n\n[sinks.history]\ntype = \"sqlite\"\npath = {}\n\n\
+         [sinks.dashboard]\ntype = \"dashboard\"\nlisten = \"127.0.0.1:{}\"\nhistory = \"history\"\nrequired = true\n\n\
          [sinks.events]\ntype = \"log-file\"\npath = {}\n",
         path("journal.db"),
         path("stats.db"),
+        dashboard_port(),
         path("events.jsonl"),
     );
     let file = folder.join("sidecar.toml");
@@ -98,6 +100,12 @@ fn write_config(folder: &Path) -> Result<Config, Failure> {
         }
         Failure::from_error(Exit::Failure, &error)
     })
+}
+
+/// The dashboard's usual port, so that its address is easy to remember, or any free one.
+fn dashboard_port() -> u16 {
+    let usual = sink_dashboard::config::DEFAULT_LISTEN;
+    std::net::TcpListener::bind(usual).map_or(0, |_| usual.port())
 }
 
 async fn start(config: Config, folder: &Path) -> Result<Demo, Failure> {

@@ -154,9 +154,7 @@ fn tell(path: &Path, report: &OpenReport) {
 
 /// What sinks may see of each other.
 fn neighbours(sinks: &[SinkConfig]) -> Neighbours {
-    Neighbours::new(
-        sinks.iter().filter_map(|sink| Some((sink.name.clone(), sink.settings.history()?.to_owned()))),
-    )
+    Neighbours::new(sinks.iter().filter_map(|sink| Some((sink.name.clone(), sink.settings.history()?.to_owned()))))
 }
 
 fn spec(

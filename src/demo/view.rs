@@ -1,6 +1,5 @@
 //! The live table, and the summary at the end.
 
-use std::net::SocketAddr;
 use std::path::Path;
 
 use console::Term;
@@ -15,12 +14,13 @@ use super::truth::Truth;
 use crate::cli::DemoArgs;
 use crate::exit::{Exit, Failure, output};
 use crate::report::{interval, table};
+use crate::sidecar::Sidecar;
 
 /// The table shows the hashrate over this window.
 const WINDOW: &str = "1m";
 const WINDOW_MS: u64 = 60_000;
 /// Lines beside the miners' own.
-const FRAME_LINES: u16 = 12;
+const FRAME_LINES: u16 = 13;
 /// Miners shown where the screen has no height.
 const FEW_MINERS: u16 = 10;
 /// Where nobody watches a terminal, a line comes after so many drawings.
@@ -38,11 +38,15 @@ pub(super) struct Screen {
 }
 
 impl Screen {
-    pub(super) fn new(args: &DemoArgs, listen: Option<SocketAddr>, admin: SocketAddr) -> Self {
-        let listen = listen.map(|address| address.to_string()).unwrap_or_default();
+    pub(super) fn new(args: &DemoArgs, sidecar: &Sidecar) -> Self {
+        let listen = sidecar.address().map(|address| address.to_string()).unwrap_or_default();
+        let dashboard = sidecar.sink_address("dashboard").map(|address| format!("dashboard: http://{address}/\n"));
         let header = format!(
-            "hashpool-sidecar demo: {} simulated miners, seed {}; sidecar on {listen}, http://{admin}/pipeline",
-            args.fleet.miners, args.fleet.seed
+            "{}hashpool-sidecar demo: {} simulated miners, seed {}; sidecar on {listen}, http://{}/pipeline",
+            dashboard.unwrap_or_default(),
+            args.fleet.miners,
+            args.fleet.seed,
+            sidecar.admin_address(),
         );
         Self { term: Term::buffered_stdout(), header, drawn: 0, drawings: 0 }
     }
