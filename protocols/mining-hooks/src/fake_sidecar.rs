@@ -66,6 +66,9 @@ fn receive(mut stream: TcpStream) -> Session {
             success.encode(&mut answer);
         } else {
             assert_eq!(frame.msg_type, CloseStatsSession::TYPE);
+            // The publisher waits for this before it ends.
+            StatsAck { committed_sequence: number }.encode(&mut answer);
+            stream.write_all(&answer).unwrap();
             return Session { open: open.unwrap(), events };
         }
         let length = frame.bytes.len();
