@@ -4,9 +4,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 
 use serde::{Deserialize, Deserializer, de};
-use sidecar_core::{Claim, ErrorChain, Period, SettingProblem, Sink, SinkContext, SinkError, SinkSettings};
+use sidecar_core::{Claim, Period, SettingProblem, Sink, SinkContext, SinkError, SinkSettings};
+use sidecar_http::{AuthSetting, access_problem, bind, listen_address};
 
-use crate::access::AuthSetting;
 use crate::sink::PrometheusSink;
 
 /// Where the metrics are unless the table says otherwise.
@@ -17,7 +17,7 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4
 #[serde(deny_unknown_fields, default)]
 pub struct PrometheusSettings {
     /// Where `/metrics` is answered. Default 127.0.0.1:4020.
-    #[serde(deserialize_with = "listen")]
+    #[serde(deserialize_with = "listen_address")]
     pub listen: SocketAddr,
     /// Who may read. Needed for an address that other hosts can reach.
     pub auth: Option<AuthSetting>,
@@ -56,30 +56,7 @@ impl SinkSettings for PrometheusSettings {
     }
 
     fn problems(&self) -> Vec<SettingProblem> {
-        match &self.auth {
-            None if !self.listen.ip().is_loopback() => vec![SettingProblem {
-                key: "listen",
-                what: format!(
-                    "the metrics' address {} can be reached from other hosts, and nobody is asked who they are",
-                    self.listen
-                ),
-                help:
-                    "listen on 127.0.0.1, or add `auth = { token_file = \"secrets/metrics-token\" }`, or write `auth = \
-                       \"none\"` if everybody may read worker names and hashrates"
-                        .to_owned(),
-            }],
-            None => Vec::new(),
-            Some(auth) => auth
-                .load()
-                .err()
-                .map(|error| SettingProblem {
-                    key: "auth",
-                    what: ErrorChain(&error).to_string(),
-                    help: "`hashpool-sidecar keygen token --out FILE` makes a token".to_owned(),
-                })
-                .into_iter()
-                .collect(),
-        }
+        access_problem(self.listen, self.auth.as_ref(), "metrics").into_iter().collect()
     }
 
     /// Prometheus gives a counter's increase the time of the scrape: the past would come as one jump.
@@ -88,23 +65,12 @@ impl SinkSettings for PrometheusSettings {
     }
 
     fn probe(&self) -> Result<(), SinkError> {
-        std::net::TcpListener::bind(self.listen)
-            .map(drop)
-            .map_err(|error| SinkError::transient(format!("cannot listen on {}", self.listen), error))
+        Ok(drop(bind(self.listen)?))
     }
 
     fn build(&self, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(PrometheusSink::new(self.clone(), context)))
     }
-}
-
-fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.trim().parse().map_err(|_| {
-        de::Error::custom(format!(
-            "\"{text}\" is no address to listen on; write it like \"127.0.0.1:4020\" or \"[::1]:4020\""
-        ))
-    })
 }
 
 fn positive<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Period, D::Error> {

@@ -16,7 +16,6 @@ use stats_sv2::{EventKind, UnixMillis};
 
 use crate::label;
 use crate::numbers::{LATENCY_BUCKETS, Level, LevelSums, Numbers, OpenCounts, Quotes, Source, WINDOWS};
-use crate::text_format::Format;
 
 /// Begins the name of every metric.
 const PREFIX: &str = "mining";
@@ -24,13 +23,13 @@ const PREFIX: &str = "mining";
 /// Outcomes of sessions, in the order in which they are counted.
 const OUTCOMES: [&str; 4] = ["clean", "replaced", "expired", "unknown"];
 
-/// The metrics of the numbers as text.
-pub(crate) fn encode(numbers: &Arc<Mutex<Numbers>>, now: UnixMillis, started: UnixMillis, format: Format) -> String {
+/// The metrics of the numbers as OpenMetrics.
+pub(crate) fn encode(numbers: &Arc<Mutex<Numbers>>, now: UnixMillis, started: UnixMillis) -> String {
     let mut registry = Registry::with_prefix(PREFIX);
     registry.register_collector(Box::new(Metrics { numbers: Arc::clone(numbers), now, started }));
     let mut text = String::new();
     encode_text(&mut text, &registry).expect("writing to a String cannot fail");
-    format.of_open_metrics(text)
+    text
 }
 
 #[derive(Debug)]

@@ -11,21 +11,17 @@
 //! events themselves and are right either way.
 #![forbid(unsafe_code)]
 
-mod access;
 mod config;
 mod encoder;
-mod error;
 mod label;
 mod numbers;
 mod server;
 mod sink;
 #[cfg(test)]
 mod tests;
-mod text_format;
 
-pub use access::{AuthError, AuthSetting};
 pub use config::{DEFAULT_LISTEN, PrometheusSettings};
-pub use error::PrometheusError;
+pub use sidecar_http::AuthSetting;
 pub use sink::PrometheusSink;
 
 /// The name of the sink type in the configuration.

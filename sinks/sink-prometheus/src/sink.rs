@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sidecar_core::{Batch, BoxFuture, Sink, SinkContext, SinkError, SinkStart};
+use sidecar_http::HttpServer;
 use stats_sv2::UnixMillis;
 
 use crate::config::PrometheusSettings;
 use crate::encoder;
 use crate::numbers::{Limits, Numbers};
-use crate::server::{Render, Server};
+use crate::server::{self, Render};
 
 /// Counts events and answers `/metrics`.
 #[derive(Debug)]
@@ -18,7 +19,7 @@ pub struct PrometheusSink {
     /// Shared with the listener, which reads them at every scrape. Kept when the sink is closed and started again.
     numbers: Arc<Mutex<Numbers>>,
     started: UnixMillis,
-    server: Option<Server>,
+    server: Option<HttpServer>,
 }
 
 impl PrometheusSink {
@@ -41,12 +42,12 @@ impl PrometheusSink {
     /// Where it listens, while it does.
     #[must_use]
     pub fn address(&self) -> Option<std::net::SocketAddr> {
-        self.server.as_ref().map(Server::address)
+        self.server.as_ref().map(HttpServer::address)
     }
 
     fn render(&self) -> Render {
         let (numbers, clock, started) = (Arc::clone(&self.numbers), Arc::clone(&self.context.clock), self.started);
-        Arc::new(move |format| encoder::encode(&numbers, clock.now(), started, format))
+        Arc::new(move || encoder::encode(&numbers, clock.now(), started))
     }
 }
 
@@ -56,7 +57,7 @@ impl Sink for PrometheusSink {
             if let Some(server) = self.server.take() {
                 server.stop().await;
             }
-            let server = Server::start(&self.settings, self.render()).await?;
+            let server = server::start(&self.settings, self.render())?;
             tracing::info!(sink = %self.context.name, address = %server.address(), "metrics listener");
             self.server = Some(server);
             let wants_announcement = self.numbers.lock().unwrap_or_else(PoisonError::into_inner).is_empty();

@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use sidecar_core::{Batch, Durability, JournalId, ManualClock, Record, SinkContext};
+use sidecar_http::classic_metrics;
 use sink_contract::{SyntheticJournal, SyntheticSession};
 use stats_sv2::event::{ChannelOpened, MinerConnected, MinerShareSubmitted, ShareSubmitted};
 use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Text, UnixMillis};
@@ -18,7 +19,6 @@ use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Te
 use crate::config::PrometheusSettings;
 use crate::encoder;
 use crate::numbers::{Limits, Numbers};
-use crate::text_format::Format;
 
 /// The present of the tests.
 const NOW: UnixMillis = UnixMillis(1_700_000_000_000);
@@ -112,12 +112,16 @@ impl Counted {
         self.numbers.lock().unwrap().maintain(self.now);
     }
 
-    fn text(&self, format: Format) -> String {
-        encoder::encode(&self.numbers, self.now, NOW, format)
+    fn open_metrics(&self) -> String {
+        encoder::encode(&self.numbers, self.now, NOW)
+    }
+
+    fn text(&self) -> String {
+        classic_metrics(&self.open_metrics())
     }
 
     fn samples(&self) -> Samples {
-        parse(&self.text(Format::Classic))
+        parse(&self.text())
     }
 
     /// The sample of a series; `None` if there is none.

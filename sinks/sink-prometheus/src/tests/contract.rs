@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use sidecar_core::ManualClock;
+use sidecar_http::classic_metrics;
 use sink_contract::{Contract, Guarantee, Stored};
 
 use super::{NOW, context, limits, parse, settings};
 use crate::encoder;
 use crate::numbers::Numbers;
 use crate::sink::PrometheusSink;
-use crate::text_format::Format;
 
 type Processes = Arc<Mutex<HashMap<PathBuf, Arc<Mutex<Numbers>>>>>;
 
@@ -32,7 +32,7 @@ fn it_passes_the_contract_of_sinks_and_counts_every_event_once() {
             Box::new(PrometheusSink::over(of(&makes, folder), settings, context))
         },
         move |folder| {
-            let samples = parse(&encoder::encode(&of(&processes, folder), NOW, NOW, Format::Classic));
+            let samples = parse(&classic_metrics(&encoder::encode(&of(&processes, folder), NOW, NOW)));
             let events = samples.iter().filter(|(series, _)| series.starts_with("mining_events_total{"));
             Stored::Count(events.map(|(_, count)| *count as u64).sum())
         },

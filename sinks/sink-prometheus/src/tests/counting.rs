@@ -6,7 +6,6 @@ use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{Amount, ChannelId, CompactTarget, DownstreamId, Event, EventKind, Role, Text, U256, UnixMillis};
 
 use super::{Counted, HASH, NOW, TARGET, WORK, channel_opened, miner_connected, miner_share, parse, pool, share};
-use crate::text_format::Format;
 
 fn later(millis: u64) -> UnixMillis {
     UnixMillis(NOW.0 + millis)
@@ -393,7 +392,7 @@ fn quotes_from_their_creation_to_their_end() {
             counted.sample(series).is_some_and(|value| (value - expected).abs() < 1e-9),
             "{series}: {:?} in\n{}",
             counted.sample(series),
-            counted.text(Format::Classic)
+            counted.text()
         );
     }
     // A quote is no share.
@@ -422,11 +421,11 @@ fn hostile_names_make_one_line_each_and_few_series() {
     let (other, own): (Vec<_>, Vec<_>) = workers.partition(|series| series.contains("worker=\"(other)\""));
     assert!(own.len() <= 5 && other.len() <= 8, "{own:?} {other:?}");
     assert!(samples.keys().filter(|series| series.contains("quotes_failed")).all(|series| series.len() < 400));
-    assert!(!counted.text(Format::Classic).contains(['\u{202e}', '\u{1b}', '\r', '\0']));
+    assert!(!counted.text().contains(['\u{202e}', '\u{1b}', '\r', '\0']));
     // A miner that calls itself by our word for the rest does not make that series twice.
     let mut session = SyntheticSession::new("p", Role::Pool, 99);
     counted.publish(&mut session, &[channel_opened(1, "(other)"), share(1, NOW)]);
-    parse(&counted.text(Format::Classic));
+    parse(&counted.text());
 }
 
 #[test]
@@ -434,11 +433,10 @@ fn both_formats_hold_the_same_samples() {
     let mut counted = Counted::new(10);
     let mut session = pool();
     counted.publish(&mut session, &[channel_opened(1, "alice"), share(1, NOW)]);
-    let lines = |format| -> Vec<String> {
-        counted.text(format).lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect()
-    };
-    assert_eq!(lines(Format::Classic), lines(Format::OpenMetrics));
-    let open_metrics = counted.text(Format::OpenMetrics);
+    let lines =
+        |text: &str| -> Vec<String> { text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect() };
+    let (classic, open_metrics) = (counted.text(), counted.open_metrics());
+    assert_eq!(lines(&classic), lines(&open_metrics));
     assert!(open_metrics.ends_with("# EOF\n") && open_metrics.contains("# TYPE mining_work_hashes counter\n"));
-    assert!(counted.text(Format::Classic).contains("# TYPE mining_work_hashes_total counter\n"));
+    assert!(classic.contains("# TYPE mining_work_hashes_total counter\n"));
 }

@@ -8,7 +8,6 @@ use sink_contract::strategies;
 use stats_sv2::UnixMillis;
 
 use super::{Counted, NOW, Samples};
-use crate::text_format::Format;
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -101,6 +100,6 @@ proptest! {
             }
             prop_assert!(samples["mining_workers_with_series"] <= f64::from(seats));
         }
-        prop_assert!(counted.text(Format::OpenMetrics).ends_with("# EOF\n"));
+        prop_assert!(counted.open_metrics().ends_with("# EOF\n"));
     }
 }
