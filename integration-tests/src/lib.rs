@@ -5,6 +5,7 @@
 //! every wait is for a condition with a deadline, every process dies with the handle that owns it.
 #![forbid(unsafe_code)]
 
+pub mod browser;
 pub mod history;
 pub mod http;
 pub mod mining_chain;

@@ -59,7 +59,7 @@ fn round(source: &SourceView) -> Markup {
                 @match &source.round {
                     Some(round) => {
                         (numbers::moment(round.since_ms)) ", " (numbers::part(round.effort)) " of the mean effort; "
-                        (numbers::part(round.probability)) " of rounds take at least this much"
+                        (numbers::chance(round.probability)) " of rounds take at least this much"
                     }
                     None => { (numbers::unknown()) ", as the network's target was not told" }
                 }
@@ -80,7 +80,7 @@ fn round(source: &SourceView) -> Markup {
 
 fn table(rows: &[BlockView], now_ms: u64) -> Markup {
     html! {
-        div.frame tabindex="0" role="region" aria-label="Blocks" {
+        div.frame tabindex="0" role="region" aria-label="Table: Blocks" {
             table {
                 thead {
                     tr {

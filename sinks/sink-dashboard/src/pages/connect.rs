@@ -11,7 +11,7 @@ use super::fault::PageError;
 use super::shell::{Frame, Page, respond};
 use super::sources::is_miner_side;
 use super::{SourceQuery, numbers};
-use crate::config::SourceFacts;
+use crate::security::redact::HIDDEN;
 use crate::state::AppState;
 
 /// What a source calls its address in its SourceInfo events.
@@ -27,29 +27,33 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
     let source = asked.of(&overview)?;
-    Ok(respond(StatusCode::OK, document(&overview, source, &state.settings.source)))
+    let mut configured = state.settings.source.listen_address.clone();
+    if let Some(address) = &mut configured {
+        state.redaction.address(address);
+    }
+    Ok(respond(StatusCode::OK, document(&overview, source, configured.as_deref())))
 }
 
-fn document(overview: &Overview, source: Option<&SourceView>, facts: &SourceFacts) -> Markup {
+fn document(overview: &Overview, source: Option<&SourceView>, configured: Option<&str>) -> Markup {
     let frame = Frame::new(Page::Connect, overview, source);
     let content = html! {
         (frame.heading(&html! { "Connect a miner" }))
         @match source {
-            Some(source) => { (about(source, facts)) }
+            Some(source) => { (about(source, configured)) }
             None => { p.empty { "No source has connected yet." } }
         }
     };
     frame.document("Connect", &content)
 }
 
-fn about(source: &SourceView, facts: &SourceFacts) -> Markup {
+fn about(source: &SourceView, configured: Option<&str>) -> Markup {
     let told = |name: &str| source.info.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let address = told(LISTEN_ADDRESS).or(facts.listen_address.as_deref());
+    let address = told(LISTEN_ADDRESS).or(configured).filter(|address| *address != HIDDEN);
     let url = address.map(|address| stratum_url(source, address, told(AUTHORITY_KEY)));
     html! {
         div.pair {
             section aria-labelledby="address" {
-                h2 #address { "Address" }
+                div.section-head { h2 #address { "Address" } }
                 @match (&url, address) {
                     (Some(url), Some(address)) => {
                         dl.facts {
@@ -64,7 +68,7 @@ fn about(source: &SourceView, facts: &SourceFacts) -> Markup {
                     }
                     _ => {
                         p.notice {
-                            "The source has not told its address. Set " code { "source = { listen_address = \"host:port\" }" }
+                            "The source has not told its address, or this page does not show it. Set " code { "source = { listen_address = \"host:port\" }" }
                             " in the dashboard's table of the configuration, or have the source publish SourceInfo "
                             code { (LISTEN_ADDRESS) } "."
                         }
@@ -72,9 +76,9 @@ fn about(source: &SourceView, facts: &SourceFacts) -> Markup {
                 }
             }
             section aria-labelledby="code" {
-                h2 #code { "QR code" }
+                div.section-head { h2 #code { "QR code" } }
                 @match url.as_deref().and_then(qr) {
-                    Some(code) => { (code) p.note { "The URL above, for miners with a camera or a companion app." } }
+                    Some(code) => { (code) p.note { "The URL, for miners that read it with a camera or a companion app." } }
                     None => { p.note { "Without an address there is none." } }
                 }
             }

@@ -12,7 +12,7 @@ use super::{SourceQuery, numbers, sources};
 use crate::state::AppState;
 
 /// Rows that are listed; the page says how many there are beyond.
-const MAX_LISTED: u32 = 500;
+const MAX_LISTED: u32 = 100;
 
 pub(super) async fn page(
     State(state): State<AppState>,
@@ -36,7 +36,7 @@ fn document(overview: &Overview, source: Option<&SourceView>, rows: &[Connection
     let content = html! {
         (frame.heading(&html! { "Connections" }))
         @if let Some(source) = source {
-            p.note {
+            p.note.above {
                 @if source.channels_open > 0 || source.downstreams > 0 {
                     (numbers::plural(source.channels_open, "channel")) " over " (numbers::plural(source.downstreams, "downstream")) ". "
                 }
@@ -58,7 +58,7 @@ fn document(overview: &Overview, source: Option<&SourceView>, rows: &[Connection
 
 fn table(rows: &[ConnectionView], frame: &Frame<'_>) -> Markup {
     html! {
-        div.frame tabindex="0" role="region" aria-label="Open connections" {
+        div.frame tabindex="0" role="region" aria-label="Table: Open connections" {
             table {
                 thead {
                     tr {
@@ -79,7 +79,7 @@ fn table(rows: &[ConnectionView], frame: &Frame<'_>) -> Markup {
                         @let worker = frame.address("/worker").with("name", row.name.as_str()).with("kind", kind);
                         tr data-key=(format!("{}/{:?}", row.connection_id, row.channel_id)) {
                             th scope="row" { a.name href=(worker.text()) { (numbers::untrusted(&row.name)) } }
-                            td {
+                            td.wrap {
                                 @match row.channel_id {
                                     Some(channel) => { "downstream " (row.connection_id) ", channel " (channel) }
                                     None => { "miner " (row.connection_id) }

@@ -24,6 +24,11 @@ const DRAWN_POINTS: u64 = 160;
 /// Points for scripts; fewer than the API gives, since no screen shows more.
 const DATA_POINTS: u64 = 600;
 
+/// Steps up to this long are shown only when they are over.
+const SHORT_STEP_MS: u64 = 60_000;
+/// How long an event may take from the source to the history.
+const ON_ITS_WAY_MS: u64 = 1_000;
+
 /// Which series a graph is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum GraphSubject {
@@ -78,7 +83,10 @@ impl Graph {
             points,
         };
         match state.history.read(move |history| history.series(&query)).await {
-            Ok(answer) => Ok(Some(Self { range, answer, marks: marks(source, &range) })),
+            Ok(mut answer) => {
+                without_the_unfinished(&mut answer, state.now_ms());
+                Ok(Some(Self { range, answer, marks: marks(source, &range) }))
+            }
             // A source without a share has no series of its own yet.
             Err(ReadError::Query(QueryError::UnknownSubject { .. })) if subject == GraphSubject::Source => Ok(None),
             Err(error) => Err(error.into()),
@@ -179,7 +187,7 @@ impl Graph {
         };
         let number = |count: Option<u64>| count.map_or_else(|| "no data".to_owned(), numbers::count);
         html! {
-            div.frame tabindex="0" role="region" aria-label="Values of the graphs" data-graph-values="" {
+            div.frame tabindex="0" role="region" aria-label="Table: Values of the graphs" data-graph-values="" {
                 table {
                     caption { (self.hashrate_summary()) " " (self.shares_summary()) }
                     thead {
@@ -209,6 +217,14 @@ impl Graph {
                 }
             }
         }
+    }
+}
+
+/// Takes away the steps that still run, where they are short: what is on its way to the history would look like a fall.
+fn without_the_unfinished(answer: &mut SeriesAnswer, now_ms: u64) {
+    if answer.step_ms <= SHORT_STEP_MS {
+        let settled = now_ms.saturating_sub(ON_ITS_WAY_MS);
+        answer.points.retain(|point| point.at_ms + answer.step_ms <= settled);
     }
 }
 

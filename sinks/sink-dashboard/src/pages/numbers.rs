@@ -116,7 +116,7 @@ pub(super) fn count(number: u64) -> String {
 pub(super) fn digits(number: &str) -> String {
     let mut grouped = String::with_capacity(number.len() + number.len() / 3);
     for (index, digit) in number.chars().enumerate() {
-        if index > 0 && (number.len() - index) % 3 == 0 {
+        if index > 0 && (number.len() - index).is_multiple_of(3) {
             grouped.push(',');
         }
         grouped.push(digit);
@@ -144,9 +144,13 @@ pub(super) fn part(value: f64) -> String {
         p if p < 0.01 => "under 0.01 %".to_owned(),
         p if p < 1.0 => format!("{p:.2} %"),
         p if p < 10.0 => format!("{p:.1} %"),
-        p if (99.5..100.0).contains(&p) => "over 99 %".to_owned(),
         p => format!("{p:.0} %"),
     }
+}
+
+/// A probability, of which nothing is quite certain.
+pub(super) fn chance(probability: f64) -> String {
+    if probability >= 0.995 { "over 99 %".to_owned() } else { part(probability) }
 }
 
 /// A count with its word: `1 share`, `3 shares`.

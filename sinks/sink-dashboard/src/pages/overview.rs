@@ -95,7 +95,8 @@ fn about(source: &SourceView, graph: Option<&Graph>, as_table: bool, frame: &Fra
             }
             (glance(&group.windows))
         }
-        section.section aria-label="Graphs" {
+        section.section aria-labelledby="graphs" {
+            h2 #graphs.visually-hidden { "Graphs" }
             @match graph {
                 Some(graph) => { (graph.markup(&page, &graph_data, as_table)) }
                 None => { p.empty { "Nothing to draw yet." } }
@@ -258,7 +259,7 @@ fn best_share_basis(group: &GroupView) -> Markup {
     let totals = &group.totals;
     let Some(difficulty) = totals.best_share_difficulty else { return html! { "no share yet" } };
     let chance = luck::probability_of_best_share(totals.work_hashes, difficulty * HASHES_PER_DIFFICULTY);
-    html! { "difficulty; " (numbers::part(chance)) " chance of one this good in the work done" }
+    html! { "difficulty; " (numbers::chance(chance)) " chance of one this good in the work done" }
 }
 
 fn luck_figure(source: &SourceView, figure: &dyn Fn(&str, &str, Markup, Markup) -> Markup) -> Markup {
@@ -268,7 +269,7 @@ fn luck_figure(source: &SourceView, figure: &dyn Fn(&str, &str, Markup, Markup) 
             "This round's effort",
             html! { (numbers::part(round.effort)) },
             html! {
-                "of the mean, since " (numbers::moment(round.since_ms)) "; " (numbers::part(round.probability))
+                "of the mean, since " (numbers::moment(round.since_ms)) "; " (numbers::chance(round.probability))
                 " of rounds take this long"
             },
         ),
@@ -296,7 +297,7 @@ fn time_to_block(
         "to-block",
         "Mean time to a block",
         html! { (numbers::long_time(seconds)) },
-        html! { (numbers::part(within_day)) " within a day, at the hashrate of 1h and difficulty " (text::difficulty(difficulty)) },
+        html! { (numbers::chance(within_day)) " within a day, at the hashrate of 1h and difficulty " (text::difficulty(difficulty)) },
     )
 }
 

@@ -159,7 +159,7 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
                 h2 #sinks { "Sinks and their ledgers" }
                 p { "since the sidecar started: appended = delivered + filtered + dead letters + expired + pending" }
             }
-            div.frame tabindex="0" role="region" aria-label="Sinks" {
+            div.frame tabindex="0" role="region" aria-label="Table: Sinks" {
                 table {
                     thead {
                         tr {
@@ -262,7 +262,7 @@ fn sessions(pipeline: &Pipeline, now_ms: u64) -> Markup {
             @if pipeline.sources.is_empty() {
                 p.note { "None." }
             } @else {
-                div.frame tabindex="0" role="region" aria-label="Sessions" {
+                div.frame tabindex="0" role="region" aria-label="Table: Sessions" {
                     table {
                         thead {
                             tr {
@@ -307,7 +307,7 @@ fn losses(source: &SourceView) -> Markup {
             @if source.losses.is_empty() {
                 p.note { "None is known." }
             } @else {
-                div.frame tabindex="0" role="region" aria-label="Losses" {
+                div.frame tabindex="0" role="region" aria-label="Table: Losses" {
                     table {
                         thead {
                             tr {

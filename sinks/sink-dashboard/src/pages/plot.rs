@@ -1,8 +1,6 @@
 //! Graphs as SVG, drawn by the server: a line with its 95 % band, gaps as gaps, marks; bars of shares; sparklines. Sizes and
 //! colours are the styles' business, so the drawings stretch.
 
-use std::fmt::Write as _;
-
 use maud::{Markup, html};
 use sink_sqlite::query::{Point, SeriesAnswer};
 
@@ -48,9 +46,8 @@ pub(super) fn hashrate(answer: &SeriesAnswer, marks: &[Mark], label: &str) -> Ma
         for (index, point) in run.iter().enumerate() {
             let (value, x) = (point.value.unwrap_or_default(), middle(point));
             let word = if index == 0 { 'M' } else { 'L' };
-            // Writing into a String cannot fail.
-            let _ = write!(line, "{word}{x},{}", scale.y(value));
-            let _ = write!(band, "{word}{x},{}", scale.y(point.high.unwrap_or(value)));
+            line.push_str(&format!("{word}{x},{}", scale.y(value)));
+            band.push_str(&format!("{word}{x},{}", scale.y(point.high.unwrap_or(value))));
             back.insert_str(0, &format!("L{x},{}", scale.y(point.low.unwrap_or(value))));
         }
         if run.len() == 1 {
@@ -81,10 +78,10 @@ pub(super) fn shares(answer: &SeriesAnswer, marks: &[Mark], label: &str) -> Mark
         let width = (scale.x((point.at_ms + answer.step_ms) as f64) - x - 1).max(1);
         let (foot, middle, top) = (scale.y(0.0), scale.y(good), scale.y(good + bad));
         if good > 0.0 {
-            let _ = write!(accepted, "M{x},{foot}V{middle}h{width}V{foot}Z");
+            accepted.push_str(&format!("M{x},{foot}V{middle}h{width}V{foot}Z"));
         }
         if bad > 0.0 {
-            let _ = write!(rejected, "M{x},{middle}V{}h{width}V{middle}Z", top.min(middle - 1));
+            rejected.push_str(&format!("M{x},{middle}V{}h{width}V{middle}Z", top.min(middle - 1)));
         }
     }
     drawing(
@@ -117,7 +114,7 @@ pub(super) fn sparkline(values: &[Option<f64>]) -> Markup {
             continue;
         };
         let word = if drawing { 'L' } else { 'M' };
-        let _ = write!(line, "{word}{},{:.0}", index * 4, HIGH - 1.0 - value / top * (HIGH - 2.0));
+        line.push_str(&format!("{word}{},{:.0}", index * 4, HIGH - 1.0 - value / top * (HIGH - 2.0)));
         let alone = !drawing && values.get(index + 1).copied().flatten().is_none();
         if alone {
             line.push_str("h2");
@@ -162,7 +159,7 @@ fn gaps(answer: &SeriesAnswer, scale: &Scale) -> Markup {
             && first.value.is_none()
         {
             let (from, to) = (scale.x(first.at_ms as f64), scale.x((last.at_ms + answer.step_ms) as f64));
-            let _ = write!(shaded, "M{from},0H{to}V{HEIGHT}H{from}Z");
+            shaded.push_str(&format!("M{from},0H{to}V{HEIGHT}H{from}Z"));
         }
     }
     html! { path.gap d=(shaded) {} }

@@ -14,7 +14,7 @@ use super::{SourceQuery, numbers};
 use crate::state::AppState;
 
 /// Rows of a page.
-const PAGE_ROWS: u32 = 100;
+const PAGE_ROWS: u32 = 50;
 /// Latencies and failures are told of this long.
 const WINDOW_MS: u64 = 86_400_000;
 
@@ -108,6 +108,7 @@ fn steps(report: &QuoteReport) -> Markup {
         ol.steps aria-label="Quotes by state, since the history began" {
             @for view in &report.by_state {
                 @let (name, words, class) = told(view.state);
+                @let class = if view.count > 0 { class } else { "" };
                 li data-key=(name) class=(class) {
                     span { (name) }
                     span.figure { (numbers::count(view.count)) }
@@ -125,7 +126,7 @@ fn latencies(flow: &QuoteFlow) -> Markup {
         QuoteStage::AnsweredToPaid => "answered to paid",
     };
     html! {
-        div.frame tabindex="0" role="region" aria-label="Latencies" {
+        div.frame tabindex="0" role="region" aria-label="Table: Latencies" {
             table {
                 thead {
                     tr {
@@ -185,7 +186,7 @@ fn failures(flow: &QuoteFlow) -> Markup {
 fn table(rows: &[QuoteView], frame: &Frame<'_>) -> Markup {
     let now_ms = frame.now_ms;
     html! {
-        div.frame tabindex="0" role="region" aria-label="Quotes" {
+        div.frame tabindex="0" role="region" aria-label="Table: Quotes" {
             table {
                 thead {
                     tr {

@@ -32,21 +32,25 @@ pub(super) fn choose<'a>(overview: &'a Overview, wanted: Option<&str>) -> Option
     }
 }
 
-/// Whether a source serves SV1 miners: a translator.
+/// Whether a source is about SV1 miners, as a translator is. Where it tells of channels too, it is about those, as the live
+/// stream has it.
 pub(super) fn is_miner_side(source: &SourceView) -> bool {
-    source.miners.is_some() || source.role == "proxy"
+    source.channels.is_none() && (source.miners.is_some() || source.role == "proxy")
 }
 
-/// The shares that a source is about: those of its miners where it has any, else those over its channels.
+/// The shares that a source is about: those over its channels, or else those of its miners.
 pub(super) fn group(source: &SourceView) -> Option<&GroupView> {
-    source.miners.as_ref().or(source.channels.as_ref())
+    source.channels.as_ref().or(source.miners.as_ref())
 }
 
 /// All sources with their health, first on the first page.
 pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup {
     let now_ms = overview.now_ms;
+    // By name: the order of the latest events changes with every look.
+    let mut sources: Vec<&SourceView> = overview.sources.iter().collect();
+    sources.sort_by_key(|source| &source.publisher);
     html! {
-        div.frame tabindex="0" role="region" aria-label="Sources" data-sources="" {
+        div.frame tabindex="0" role="region" aria-label="Table: Sources" data-sources="" {
             table {
                 thead {
                     tr {
@@ -59,7 +63,7 @@ pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup 
                     }
                 }
                 tbody {
-                    @for source in &overview.sources {
+                    @for source in sources {
                         @let is_chosen = chosen.is_some_and(|chosen| chosen.publisher == source.publisher);
                         tr data-key=(source.publisher) class=[is_chosen.then_some("is-chosen")] {
                             th scope="row" {

@@ -121,7 +121,8 @@ fn document(
                     html! { "in " (numbers::plural(totals.quotes, "quote")) }))
             }
         } }
-        section.section aria-label="Graphs" {
+        section.section aria-labelledby="graphs" {
+            h2 #graphs.visually-hidden { "Graphs" }
             @match graph {
                 Some(graph) => {
                     (graph.markup(&of_worker(frame.address("/worker")), &of_worker(frame.address("/graph")), as_table))
@@ -158,7 +159,7 @@ fn connections(worker: &WorkerDetail, now_ms: u64) -> Markup {
         @if worker.connections.is_empty() {
             p.note { "None is known." }
         } @else {
-            div.frame tabindex="0" role="region" aria-label="Connections" {
+            div.frame tabindex="0" role="region" aria-label="Table: Connections" {
                 table {
                     thead {
                         tr {
@@ -204,7 +205,7 @@ fn share_log(shares: &[RecentShare], now_ms: u64) -> Markup {
         @if shares.is_empty() {
             p.note { "None since the sidecar started." }
         } @else {
-            div.frame tabindex="0" role="region" aria-label="Latest shares" {
+            div.frame tabindex="0" role="region" aria-label="Table: Latest shares" {
                 table {
                     thead {
                         tr {

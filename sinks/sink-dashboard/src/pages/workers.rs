@@ -245,7 +245,7 @@ fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
     let content = html! {
         (frame.heading(&html! { (title) }))
         (filters(data, frame))
-        p.note role="status" data-key="found" {
+        p.note.above role="status" data-key="found" {
             @if data.found == data.known { (numbers::count(data.known as u64)) " known" }
             @else { (numbers::count(data.found as u64)) " of " (numbers::count(data.known as u64)) " known" }
             @if data.known >= MAX_ROWS as usize { "; more exist than are listed here" }
@@ -303,7 +303,7 @@ fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
         }
     };
     html! {
-        div.frame tabindex="0" role="region" aria-label=(if miner_side { "Miners" } else { "Workers" }) {
+        div.frame tabindex="0" role="region" aria-label=(if miner_side { "Table: miners" } else { "Table: workers" }) {
             table.workers {
                 thead {
                     tr {

@@ -28,6 +28,8 @@ let heardServerTime = serverNow();
 let contentAt = Date.now();
 let polledAt = Date.now();
 let streamWorks = false;
+/** The last look at the page without the stream was answered. */
+let pollWorks = false;
 let retryAt = 0;
 let contentWanted = Number.POSITIVE_INFINITY;
 
@@ -105,8 +107,12 @@ async function read(): Promise<void> {
   contentAt = Date.now();
   contentWanted = Number.POSITIVE_INFINITY;
   try {
-    if (await readPage(location.href)) heard();
+    if (await readPage(location.href)) {
+      heard();
+      pollWorks = !streamWorks;
+    }
   } catch {
+    pollWorks = false;
     // The state that is shown says since when nothing was heard.
   }
 }
@@ -128,8 +134,7 @@ function look(): void {
   }
   if (now - heardAt > SILENT_AFTER_MS) show("stale");
   else if (streamWorks) show("live");
-  else if (stream?.readyState === EventSource.CONNECTING) show("reconnecting");
-  else show("polling");
+  else show(pollWorks ? "polling" : "reconnecting");
 }
 
 export function startLive(): void {

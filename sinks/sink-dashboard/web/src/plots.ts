@@ -131,7 +131,12 @@ export function makePlot(
     padding: [10, 8, 0, 0],
     legend: { show: false },
     cursor: {
-      sync: { key: SYNC, setSeries: false },
+      // Pointing is shared; a selection belongs to the plot on which it was made.
+      sync: {
+        key: SYNC,
+        setSeries: false,
+        filters: { pub: (type) => type === "mousemove" || type === "mouseleave" },
+      },
       drag: { x: true, y: false, setScale: false, dist: 6 },
       y: false,
       points: { size: 7 },

@@ -44,8 +44,13 @@ function takeOver(made: Document): void {
   learnServerTime(Number(made.body.dataset.now));
   const [now, then] = [document, made].map((page) => page.querySelector("[data-region]"));
   if (now && then) {
+    const focused = document.activeElement;
     writeTimes(then);
     morph(now, then);
+    // A row that moved to another place loses the focus on the way.
+    if (focused instanceof HTMLElement && focused.isConnected && focused !== document.activeElement) {
+      focused.focus({ preventScroll: true });
+    }
   }
   if (document.title !== made.title) document.title = made.title;
   for (const listener of listeners) listener();

@@ -1,0 +1,79 @@
+// What the browser tests share: cases that run one after the other, a browser, wishes to the test that started this script, and
+// an ear for everything that must not happen.
+import assert from "node:assert/strict";
+import { createInterface } from "node:readline";
+import { chromium } from "playwright-core";
+
+export const base = process.argv[2];
+const input = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+/** Asks the test for something that only it can do, and waits until it is done. */
+export async function ask(wish) {
+  process.stdout.write(`@ask ${wish}\n`);
+  const { done } = await input.next();
+  assert.ok(!done, `the test went away while asked to ${wish}`);
+}
+
+/** Looks again and again until a condition holds. */
+export async function until(what, look, seconds = 20) {
+  const end = Date.now() + seconds * 1000;
+  let seen;
+  for (;;) {
+    try {
+      seen = await look();
+      if (seen) return seen;
+    } catch (error) {
+      seen = error.message;
+    }
+    if (Date.now() > end) throw new Error(`waited ${seconds} s for ${what}; last seen: ${seen}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Opens a context whose pages may not break the policy, ask other origins, log errors or throw. */
+export async function open(browser, options = {}) {
+  const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
+  const faults = [];
+  await context.addInitScript(() => {
+    addEventListener("securitypolicyviolation", (event) => {
+      console.error(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}`);
+    });
+  });
+  context.on("request", (request) => {
+    if (!request.url().startsWith(`${base}/`)) faults.push(`asked ${request.url()}`);
+  });
+  context.on("weberror", (error) => faults.push(`threw ${error.error().stack}`));
+  context.on("console", (message) => {
+    // While the sidecar is away the browser itself says so.
+    const expected = /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|ERR_FAILED/;
+    if (message.type() === "error" && !expected.test(message.text())) faults.push(`logged ${message.text()}`);
+  });
+  return { context, faults, page: await context.newPage() };
+}
+
+/** Runs the cases in order; says which failed and how long each took. */
+export async function run(cases) {
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM,
+    args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
+  });
+  let failed = 0;
+  for (const [name, body] of Object.entries(cases)) {
+    const begin = Date.now();
+    try {
+      await body(browser);
+      console.log(`ok      ${name} (${Date.now() - begin} ms)`);
+    } catch (error) {
+      failed += 1;
+      console.log(`FAILED  ${name} (${Date.now() - begin} ms)\n${error.stack}`);
+    }
+  }
+  await browser.close();
+  process.exit(failed === 0 ? 0 : 1);
+}
+
+/** Closes a context that is expected to have seen nothing wrong. */
+export async function close({ context, faults }) {
+  await context.close();
+  assert.deepEqual(faults, []);
+}

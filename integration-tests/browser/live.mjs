@@ -1,0 +1,113 @@
+// A page that is opened before anything has connected, and follows what happens: the first event, shares, a restart of the
+// sidecar, a feed that stops. The page is loaded once.
+import assert from "node:assert/strict";
+import { ask, base, close, open, run, until } from "./harness.mjs";
+
+let opened;
+const number = async (key) => Number((await opened.page.locator(`[data-key="${key}"] .figure`).textContent()).replaceAll(",", ""));
+const link = () => opened.page.locator("[data-link-state]").textContent();
+const untouched = async () => assert.equal(await opened.page.evaluate(() => window.untouched), true, "the page was loaded once");
+
+async function more(what) {
+  const before = await number("accepted");
+  await until(`more shares ${what}`, async () => (await number("accepted")) > before);
+}
+
+await run({
+  async "before anything has connected the pages say so"(browser) {
+    opened = await open(browser);
+    for (const path of ["/workers", "/quotes", "/blocks", "/connections", "/pipeline", "/connect", "/"]) {
+      const response = await opened.page.goto(base + path);
+      assert.equal(response.status(), 200, path);
+    }
+    assert.match(await opened.page.locator("main").textContent(), /No pool and no translator has connected yet/);
+    await opened.page.evaluate(() => {
+      window.untouched = true;
+    });
+    await until("the stream", async () => (await link()) === "Live");
+  },
+
+  async "the first share and the next ones appear by themselves"() {
+    await ask("start the feed");
+    await until("the source", async () => (await opened.page.locator("[data-sources] tbody tr").count()) === 1);
+    await until("the first share", async () => (await number("accepted")) > 0);
+    await more("each second");
+    await until("one channel", async () => (await number("online")) === 1);
+    await opened.page.locator("[data-graph][data-drawn] canvas").first().waitFor();
+    await untouched();
+  },
+
+  async "a list of one worker ticks"(browser) {
+    const other = await open(browser);
+    await other.page.goto(`${base}/workers`);
+    assert.equal(await other.page.locator(".workers tbody tr").count(), 1);
+    const accepted = () => other.page.locator("[data-count]").getAttribute("data-count");
+    const before = Number(await accepted());
+    await until("its next share", async () => Number(await accepted()) > before);
+    await close(other);
+  },
+
+  async "a browser without the stream polls"(browser) {
+    const other = await open(browser);
+    await other.page.route("**/api/v1/live*", (route) => route.abort());
+    await other.page.goto(base);
+    const shown = async () => (await other.page.locator('[data-key="accepted"] .figure').textContent()).trim();
+    const before = await shown();
+    await until("the poll", async () => (await shown()) !== before);
+    await until("the word for it", async () => /every 5 s/.test(await other.page.locator("[data-link-state]").textContent()));
+    await close(other);
+  },
+
+  async "a hidden tab asks nothing"(browser) {
+    const other = await open(browser);
+    await other.page.goto(base);
+    await until("the stream", async () => (await other.page.locator("[data-link-state]").textContent()) === "Live");
+    const hide = (hidden) =>
+      other.page.evaluate((hidden) => {
+        Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+        document.dispatchEvent(new Event("visibilitychange"));
+      }, hidden);
+    await hide(true);
+    assert.equal(await other.page.locator("[data-link-state]").textContent(), "Paused");
+    const asked = [];
+    other.page.on("request", (request) => asked.push(request.url()));
+    const before = await number("accepted");
+    // Long enough for the page in front to show that time passes.
+    await until("shares elsewhere", async () => (await number("accepted")) > before + 8);
+    assert.deepEqual(asked, []);
+    await hide(false);
+    await until("the stream again", async () => (await other.page.locator("[data-link-state]").textContent()) === "Live");
+    await close(other);
+  },
+
+  async "after a restart of the sidecar the page goes on"() {
+    await ask("restart the sidecar");
+    await until("the stream", async () => (await link()) === "Live");
+    await more("after the restart");
+    await untouched();
+  },
+
+  async "a feed that stops is stale, and never zero"() {
+    const before = await number("accepted");
+    await ask("stop the feed");
+    const seen = new Set();
+    const texts = () =>
+      opened.page.evaluate(() => [...document.querySelectorAll(".hero-value, .windows .reading, [data-key=online] .figure")].map((e) => e.textContent.trim()));
+    await until(
+      "the word for it",
+      async () => {
+        for (const text of await texts()) seen.add(text);
+        return /stale/.test(await opened.page.locator(".hero-value").textContent());
+      },
+      75,
+    );
+    for (const text of await texts()) seen.add(text);
+    for (const text of seen) assert.doesNotMatch(text, /^0(\s|$)/, `a silent feed was shown as ${text}`);
+    assert.ok((await number("accepted")) >= before, "totals stay");
+    assert.match(await opened.page.locator("[data-sources] tbody tr").textContent(), /stale for/);
+    assert.match(await opened.page.locator('[data-key="online"] .figure').textContent(), /was 1/);
+    await until("the stream is not what is stale", async () => (await link()) === "Live");
+    await untouched();
+    await close(opened);
+  },
+});
