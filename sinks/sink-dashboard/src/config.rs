@@ -4,10 +4,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use serde::{Deserialize, Deserializer, de};
+use serde::Deserialize;
 use sidecar_core::{Claim, Period, Reference, SettingProblem, Sink, SinkContext, SinkError, SinkSettings};
+use sidecar_http::{access_problem, bind, listen_address};
 
-pub use crate::security::auth::AuthSetting;
+pub use sidecar_http::AuthSetting;
+
 use crate::sink::DashboardSink;
 
 /// Where the dashboard answers unless its table says otherwise.
@@ -18,7 +20,7 @@ pub const DEFAULT_LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4
 #[serde(deny_unknown_fields)]
 pub struct DashboardSettings {
     /// Where browsers and programs connect.
-    #[serde(default = "default_listen", deserialize_with = "listen")]
+    #[serde(default = "default_listen", deserialize_with = "listen_address")]
     pub listen: SocketAddr,
     /// Name of the sink of type `sqlite` whose history is shown.
     pub history: String,
@@ -98,15 +100,6 @@ fn default_query_timeout() -> Period {
     Period(Duration::from_secs(5))
 }
 
-fn listen<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
-    let text = String::deserialize(deserializer)?;
-    text.trim().parse().map_err(|_| {
-        de::Error::custom(format!(
-            "\"{text}\" is no address to listen on; write it like \"127.0.0.1:8080\" or \"[::1]:8080\""
-        ))
-    })
-}
-
 impl DashboardSettings {
     /// The defaults, over the history of this sink.
     #[must_use]
@@ -137,24 +130,7 @@ impl SinkSettings for DashboardSettings {
     }
 
     fn problems(&self) -> Vec<SettingProblem> {
-        let mut problems = Vec::new();
-        match &self.auth {
-            None if !self.listen.ip().is_loopback() => problems.push(SettingProblem {
-                key: "listen",
-                what: format!("the dashboard's address {} can be reached from other hosts, and nobody is asked who they are", self.listen),
-                help: "listen on 127.0.0.1, or add `auth = { token_file = \"secrets/dashboard-token\" }` and put TLS before it, or write `auth = \"none\"` if everybody may look".to_owned(),
-            }),
-            None => {}
-            Some(auth) => {
-                if let Err(error) = auth.load() {
-                    problems.push(SettingProblem {
-                        key: "auth",
-                        what: error.to_string(),
-                        help: "`hashpool-sidecar keygen token --out FILE` makes a token".to_owned(),
-                    });
-                }
-            }
-        }
+        let mut problems: Vec<_> = access_problem(self.listen, self.auth.as_ref(), "dashboard").into_iter().collect();
         if self.query_timeout.0.is_zero() {
             problems.push(SettingProblem {
                 key: "query_timeout",
@@ -184,9 +160,7 @@ impl SinkSettings for DashboardSettings {
     }
 
     fn probe(&self) -> Result<(), SinkError> {
-        std::net::TcpListener::bind(self.listen)
-            .map(drop)
-            .map_err(|error| SinkError::transient(format!("cannot listen on {}", self.listen), error))
+        Ok(bind(self.listen).map(drop)?)
     }
 
     fn build(&self, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {

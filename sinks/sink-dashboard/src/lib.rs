@@ -14,7 +14,6 @@ mod live;
 mod pages;
 mod router;
 mod security;
-mod server;
 mod sink;
 mod state;
 #[cfg(test)]

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
+use sidecar_http::Token;
 
 use crate::answers::{Answers, cached};
 use crate::api::problem::Problem;
-use crate::security::auth::Token;
 use crate::security::guard::{Guard, guard};
 use crate::security::headers;
 use crate::state::AppState;

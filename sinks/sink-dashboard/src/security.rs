@@ -1,6 +1,5 @@
 //! Who may look, how often, and what the answer lets a browser do with it.
 
-pub(crate) mod auth;
 pub(crate) mod guard;
 pub(crate) mod headers;
 pub(crate) mod rate;

@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use sidecar_core::{Batch, BoxFuture, Sink, SinkContext, SinkError, SinkStart};
+use sidecar_http::{HttpError, HttpLimits, HttpServer, Token, bind};
 
 use crate::config::DashboardSettings;
 use crate::history::HistoryPool;
-use crate::security::auth::Token;
-use crate::server::Server;
+use crate::live::updater;
+use crate::router::router;
 use crate::state::AppState;
 
 /// A dashboard.
@@ -16,7 +17,7 @@ pub struct DashboardSink {
     state: AppState,
     name: Arc<str>,
     token: Option<Token>,
-    server: Option<Server>,
+    server: Option<HttpServer>,
 }
 
 impl DashboardSink {
@@ -41,16 +42,29 @@ impl DashboardSink {
     }
 }
 
+impl DashboardSink {
+    fn serve(&self) -> Result<HttpServer, HttpError> {
+        let settings = &self.state.settings;
+        let listener = bind(settings.listen)?;
+        let limits = HttpLimits {
+            max_connections: usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
+            max_blocking_threads: usize::try_from(settings.readers.get()).unwrap_or(usize::MAX),
+            ..HttpLimits::default()
+        };
+        self.state.live.hub().set_open(true);
+        let router = router(self.state.clone(), self.token.clone());
+        let server = HttpServer::start("dashboard", listener, limits, router)?;
+        server.spawn(updater::run(self.state.clone()));
+        tracing::info!(address = %server.address(), "dashboard: http://{}/", server.address());
+        Ok(server)
+    }
+}
+
 impl Sink for DashboardSink {
     fn start(&mut self) -> BoxFuture<'_, Result<SinkStart, SinkError>> {
         Box::pin(async {
             if self.server.is_none() {
-                let server = Server::start(self.state.clone(), self.token.clone()).map_err(|error| {
-                    SinkError::transient(
-                        format!("the dashboard cannot listen on {}", self.state.settings.listen),
-                        error,
-                    )
-                })?;
+                let server = self.serve()?;
                 self.state.neighbours.listens(&self.name, server.address());
                 self.server = Some(server);
             }
@@ -68,11 +82,12 @@ impl Sink for DashboardSink {
 
     fn close(&mut self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
-            let Some(server) = self.server.take() else { return Ok(()) };
-            // Waits for the server's thread.
-            tokio::task::spawn_blocking(move || server.stop())
-                .await
-                .map_err(|error| SinkError::transient("stopping the dashboard was interrupted", error))
+            // A stream has no end of its own.
+            self.state.live.hub().set_open(false);
+            if let Some(server) = self.server.take() {
+                server.stop().await;
+            }
+            Ok(())
         })
     }
 }

@@ -7,12 +7,11 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use sidecar_http::{AuthSetting, Peer, Token};
 
 use crate::api::problem::Problem;
 use crate::config::DashboardSettings;
-use crate::security::auth::{AuthSetting, Token};
 use crate::security::rate::RateLimit;
-use crate::server::Peer;
 
 /// Bytes of a request's body. Nothing here reads one.
 const MAX_BODY: u64 = 64 << 10;
