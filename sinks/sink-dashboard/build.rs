@@ -24,7 +24,6 @@ fn main() -> ExitCode {
     for name in PROJECT.iter().chain(&SOURCES) {
         println!("cargo::rerun-if-changed=web/{name}");
     }
-    println!("cargo::rerun-if-env-changed=PATH");
     match bundle() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
