@@ -146,3 +146,15 @@ fn has_the_lines_that_rustfmt_gives_it(insert: &Insert, after: &Path) {
     assert_eq!(ours, written, "{formatted}");
     assert_eq!(formatted.lines().count(), lines.len() + 2 * depth, "{formatted}");
 }
+
+/// Who follows the guide writes what the stories run.
+#[test]
+fn the_guide_has_every_line_of_the_recipes() {
+    let guide = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/integrating.md")).unwrap();
+    for recipe in [Recipe::pool().unwrap(), Recipe::translator().unwrap()] {
+        for insert in &recipe.inserts {
+            let (lines, purpose) = (insert.lines.trim(), &insert.purpose);
+            assert!(guide.contains(lines), "{}: the guide lacks the lines of {purpose:?}: {lines}", recipe.package);
+        }
+    }
+}
