@@ -1,5 +1,5 @@
-//! A whole mining chain: template provider, unmodified pool, unmodified translator, two SV1 miners. The ground on
-//! which the bridge stands.
+//! A whole mining chain: template provider, pool, translator, two SV1 miners. With the unmodified applications it is the
+//! ground on which the bridge stands, with the integrated ones the way that the publisher is fed.
 
 use std::{cell::Cell, time::Duration};
 
@@ -22,9 +22,9 @@ const TWO_REFRESHES: Duration = Duration::from_secs(2);
 pub struct MiningChain {
     /// Where the templates come from and the blocks go.
     pub template_provider: TemplateProvider,
-    /// The unmodified pool.
+    /// The pool.
     pub pool: Pool,
-    /// The unmodified translator.
+    /// The translator.
     pub translator: Translator,
     /// `alice.rig`, 20 shares a second.
     pub alice: Sv1Miner,
@@ -33,13 +33,21 @@ pub struct MiningChain {
 }
 
 impl MiningChain {
-    /// Starts everything in `folder` and waits until both miners are authorized.
+    /// Starts everything in `folder`, pool and translator unmodified, and waits until both miners are authorized.
     ///
     /// # Errors
     /// Names what did not start.
     pub async fn start(folder: &TestFolder, template_provider: TemplateProvider) -> Result<Self> {
         let pool = Pool::builder(folder, template_provider.address()).start().await?;
         let translator = Translator::builder(folder, &pool).start().await?;
+        Self::of(template_provider, pool, translator).await
+    }
+
+    /// Starts both miners at a translator that runs, in front of a pool that runs, and waits until they are authorized.
+    ///
+    /// # Errors
+    /// When a miner is not served.
+    pub async fn of(template_provider: TemplateProvider, pool: Pool, translator: Translator) -> Result<Self> {
         let alice = Sv1Miner::builder(translator.address()).user("alice.rig").shares_per_second(20.0).start().await?;
         let bob = Sv1Miner::builder(translator.address()).user("bob.rig").shares_per_second(10.0).start().await?;
         Ok(Self { template_provider, pool, translator, alice, bob })

@@ -107,7 +107,8 @@ pub struct Sv1Miner {
 /// What the handle asks of the task.
 #[derive(Debug)]
 enum Command {
-    Pause,
+    /// Answered once no further share will be submitted.
+    Pause(oneshot::Sender<()>),
     Resume,
     Bad(BadShare, oneshot::Sender<Result<Verdict, String>>),
     Stop,
@@ -169,7 +170,9 @@ impl Sv1Miner {
     /// # Errors
     /// When a verdict does not come, or the task has ended.
     pub async fn pause(&self) -> Result<MinerCounts> {
-        self.tell(Command::Pause).await?;
+        let (paused, answer) = oneshot::channel();
+        self.tell(Command::Pause(paused)).await?;
+        answer.await.with_context(|| format!("the miner {} has ended", self.user))?;
         self.wait_for_counts("the last verdicts", VERDICT_WITHIN, |counts| counts.awaited() == 0).await
     }
 

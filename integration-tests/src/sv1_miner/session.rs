@@ -56,7 +56,10 @@ pub(super) async fn run(
             tokio::select! {
                 () = &mut pause => break,
                 command = commands.recv() => match command {
-                    Some(Command::Pause) => mining = false,
+                    Some(Command::Pause(paused)) => {
+                        mining = false;
+                        paused.send(()).ok();
+                    }
                     Some(Command::Resume) => mining = true,
                     Some(Command::Bad(_, answer)) => drop(answer.send(Err("there is no connection".to_owned()))),
                     Some(Command::Stop) | None => return,
@@ -136,7 +139,10 @@ impl<'a> Session<'a> {
                     self.receive(&line)?;
                 }
                 command = commands.recv() => match command {
-                    Some(Command::Pause) => *mining = false,
+                    Some(Command::Pause(paused)) => {
+                        (*mining, searching) = (false, false);
+                        paused.send(()).ok();
+                    }
                     Some(Command::Resume) => *mining = true,
                     Some(Command::Bad(kind, answer)) => match self.bad_share(kind) {
                         Ok(share) => self.submit(share, Some(answer)).await?,

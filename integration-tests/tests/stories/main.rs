@@ -5,6 +5,7 @@
 mod bridge;
 mod crashes;
 mod disks;
+mod integrated_chain;
 mod integrated_pool;
 mod integrated_translator;
 mod mints;
