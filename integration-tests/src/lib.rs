@@ -8,6 +8,7 @@
 pub mod browser;
 pub mod history;
 pub mod http;
+pub mod lighthouse;
 pub mod mining_chain;
 pub mod mint;
 mod noise;
@@ -24,6 +25,7 @@ pub mod sv2_client;
 pub mod template_provider;
 pub mod test_folder;
 pub mod wait;
+pub mod year_database;
 
 pub use mining_chain::MiningChain;
 pub use mint::Mint;
@@ -37,3 +39,4 @@ pub use sv2_client::{Answer, Sv2Client};
 pub use template_provider::TemplateProvider;
 pub use test_folder::{TestFolder, story};
 pub use wait::wait_for;
+pub use year_database::YearDatabase;
