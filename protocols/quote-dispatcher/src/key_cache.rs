@@ -1,10 +1,10 @@
 //! The locking keys of user identities. Whether bytes are a point of the curve takes microseconds to find out, too long to
 //! do for every share.
 
+use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 
 use ehash::{LockingKey, LockingKeyError};
-use rustc_hash::FxHashMap;
 
 /// Identities that are remembered. When there are more, all are forgotten and learned anew: simple, and no miner can make
 /// it happen faster than by one accepted share for each identity.
@@ -13,7 +13,9 @@ const LIMIT: usize = 16_384;
 #[derive(Debug)]
 pub(crate) struct KeyCache {
     default: Option<LockingKey>,
-    keys: RwLock<FxHashMap<Box<str>, Result<LockingKey, LockingKeyError>>>,
+    /// With the standard library's seeded hasher: miners choose these strings, and could choose some that collide under
+    /// a hasher that they know.
+    keys: RwLock<HashMap<Box<str>, Result<LockingKey, LockingKeyError>>>,
 }
 
 impl KeyCache {
@@ -38,7 +40,15 @@ impl KeyCache {
 
 #[cfg(test)]
 mod tests {
+    use std::hash::BuildHasher;
+
     use super::*;
+
+    #[test]
+    fn nobody_outside_knows_which_identities_collide() {
+        let hash = || KeyCache::new(None).keys.read().unwrap().hasher().hash_one("alice.rig1");
+        assert_ne!(hash(), hash());
+    }
 
     #[test]
     fn answers_are_the_same_from_memory_and_memory_is_bounded() {
