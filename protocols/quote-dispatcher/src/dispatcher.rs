@@ -70,7 +70,7 @@ pub struct CloseReport {
 ///
 /// Clones share one queue, one connection and one set of counters. Dropping the last one closes as
 /// [`close`](Self::close) does, with a deadline of [`DROP_DEADLINE`] if the mint is connected and none otherwise; the dropping
-/// thread waits for that.
+/// thread waits for that, as long as `close` may take.
 #[derive(Debug, Clone)]
 pub struct QuoteDispatcher {
     /// `None` for a host without quotes.
@@ -178,8 +178,13 @@ impl QuoteDispatcher {
     }
 
     /// Takes no more shares, waits for the mint's answers at most until the deadline, ends the rest with
-    /// [`QuoteError::Closed`], runs the callbacks that wait, and ends the threads. All clones are closed with it. Blocks the
-    /// thread: in an async host call it from `spawn_blocking`.
+    /// [`QuoteError::Closed`], runs the callbacks that wait, and ends the threads. All clones are closed with it; a call
+    /// during another one, or after it, returns when that one has ended and with its report. Of several deadlines the
+    /// earliest counts.
+    ///
+    /// Blocks the thread: in an async host call it from `spawn_blocking`. It takes at most the deadline and 4 seconds: 2 for
+    /// a host thread that is still inside `on_quote_created`, and 2 for callbacks that are slow. What runs even then is left
+    /// behind, and the report is not complete.
     pub fn close(&self, deadline: Duration) -> CloseReport {
         self.running.as_ref().map_or(CloseReport { complete: true, left: 0 }, |running| running.close(deadline))
     }

@@ -1,7 +1,7 @@
 //! The hub between the host's threads and the mint: what they share, and the threads that belong to it.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -25,7 +25,7 @@ const THREAD_NAME: &str = "mint-hub";
 /// Requests that may wait for the hub's thread, which takes them within microseconds.
 const COMMANDS: usize = 16;
 
-/// How long after a deadline an answer is waited for.
+/// How long beyond a deadline closing waits for the hub, and then again for the callbacks.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 
 /// What the host's threads and the hub's share.
@@ -46,7 +46,22 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct MintPoolMessageHub {
     commands: mpsc::Sender<Command>,
-    threads: Mutex<Option<(JoinHandle<()>, CallbackThread)>>,
+    /// Locked for as long as closing takes, so that another caller waits for its end.
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+enum State {
+    Running(Threads),
+    Closed(CloseReport),
+}
+
+#[derive(Debug)]
+struct Threads {
+    hub: JoinHandle<()>,
+    /// What the hub says last.
+    ended: Receiver<CloseReport>,
+    callbacks: CallbackThread,
 }
 
 impl MintPoolMessageHub {
@@ -67,19 +82,21 @@ impl MintPoolMessageHub {
         let worker = Worker::new(settings, shared.clone(), requests);
         let callback_thread = CallbackThread::spawn(shared.callbacks.clone(), callbacks).map_err(StartError::Thread)?;
         let guard = StopOnExit(shared.clone());
+        let (end, ended) = sync_channel(1);
         let thread = std::thread::Builder::new().name(THREAD_NAME.to_owned()).spawn(move || {
             let guard = guard;
-            let (report, replies) = runtime.block_on(worker.run());
+            let report = runtime.block_on(worker.run());
             // A name that is being resolved has a thread of the runtime, which must not be waited for.
             runtime.shutdown_background();
             drop(guard);
-            for reply in replies {
-                // Whoever asked may have stopped waiting.
-                reply.try_send(report).ok();
-            }
+            // Whoever closes may have stopped waiting.
+            end.try_send(report).ok();
         });
         match thread {
-            Ok(thread) => Ok(Self { commands, threads: Mutex::new(Some((thread, callback_thread))) }),
+            Ok(hub) => {
+                let threads = Threads { hub, ended, callbacks: callback_thread };
+                Ok(Self { commands, state: Mutex::new(State::Running(threads)) })
+            }
             Err(error) => {
                 shared.callbacks.stop();
                 callback_thread.join(ANSWER_GRACE);
@@ -88,25 +105,36 @@ impl MintPoolMessageHub {
         }
     }
 
-    /// Waits for answers until the deadline, ends the rest, and joins both threads. A second call finds nothing to do.
+    /// Waits for answers until the deadline, ends the rest, and joins both threads; blocks at most until the deadline and
+    /// [`ANSWER_GRACE`] twice. A second call waits for the first, whose deadline it may shorten, and gets the same report.
     pub(crate) fn close(&self, deadline: Duration) -> CloseReport {
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((hub, callbacks)) = threads else { return CloseReport { complete: true, left: 0 } };
         let until = Instant::now() + deadline;
-        let (reply, answer) = sync_channel(1);
-        let report = match self.commands.try_send(Command::Close(until, reply)) {
-            Ok(()) => answer.recv_timeout(deadline + ANSWER_GRACE).ok(),
-            Err(_) => None,
+        // Before the lock, which another caller with a later deadline may hold. Fails only when the hub ends already, or
+        // hangs with so many requests before this one.
+        self.commands.try_send(Command::Close(until)).ok();
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let report = match std::mem::replace(&mut *state, State::Closed(CloseReport::default())) {
+            State::Running(threads) => threads.join(until),
+            State::Closed(report) => report,
         };
-        // A hub without an answer hangs with a host's thread that is still inside `on_quote_created`, or is gone.
-        if report.is_none() && !hub.is_finished() {
+        *state = State::Closed(report);
+        report
+    }
+}
+
+impl Threads {
+    fn join(self, until: Instant) -> CloseReport {
+        let patience = || until.saturating_duration_since(Instant::now()) + ANSWER_GRACE;
+        let report = self.ended.recv_timeout(patience());
+        if report == Err(RecvTimeoutError::Timeout) {
+            // With a host's thread that is still inside `on_quote_created`.
             tracing::error!("the mint hub does not end; its threads are left behind");
             return CloseReport { complete: false, left: 0 };
         }
-        if hub.join().is_err() {
+        if self.hub.join().is_err() {
             tracing::error!("the mint hub's thread panicked");
         }
-        let joined = callbacks.join(until.saturating_duration_since(Instant::now()) + ANSWER_GRACE);
+        let joined = self.callbacks.join(patience());
         let mut report = report.unwrap_or_default();
         report.complete &= joined;
         report

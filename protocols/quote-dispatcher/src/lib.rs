@@ -46,6 +46,7 @@ mod counters;
 mod dispatcher;
 mod hub;
 mod key_cache;
+mod odd_answers;
 mod pending;
 mod quote;
 mod worker;

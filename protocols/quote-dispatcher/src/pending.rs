@@ -40,6 +40,19 @@ pub(crate) struct PendingQuotes {
     in_order: bool,
 }
 
+/// What is next on this connection.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// To be sent.
+    Send {
+        quote: Quote,
+        /// On no connection before.
+        first_time: bool,
+    },
+    /// Its time was over before it could be sent here; it has ended.
+    TimedOut(Quote),
+}
+
 /// What an answer means.
 #[derive(Debug)]
 pub(crate) enum Answer {
@@ -87,14 +100,20 @@ impl PendingQuotes {
         self.live += 1;
     }
 
-    /// The next quote to be sent on this connection, and whether it is sent for the first time.
-    pub(crate) fn next_to_send(&mut self) -> Option<(Quote, bool)> {
+    /// The next quote that was not sent on this connection. One that grew too old in the queue, or while there was no
+    /// connection, ends here instead: the mint should not make a quote that nobody waits for.
+    pub(crate) fn next_to_send(&mut self, now: Instant) -> Option<Next> {
         let from = self.places.partition_point(|place| place.number < self.next_to_send);
-        let place = self.places.range_mut(from..).find(|place| !place.ended)?;
+        let at = from + self.places.range(from..).position(|place| !place.ended)?;
+        let is_over = self.is_over(&self.places[at].quote, now);
+        let place = &mut self.places[at];
         self.next_to_send = place.number + 1;
-        let first_time = !place.sent;
-        place.sent = true;
-        Some((place.quote, first_time))
+        if is_over {
+            // Errors can be told apart still: nothing was asked here.
+            return Some(Next::TimedOut(self.end(at, Ending::TimedOut, now)));
+        }
+        let first_time = !std::mem::replace(&mut place.sent, true);
+        Some(Next::Send { quote: place.quote, first_time })
     }
 
     /// Some quote was sent on this connection and has not ended.
@@ -135,8 +154,7 @@ impl PendingQuotes {
 
     /// Ends the oldest quote if its time is over.
     pub(crate) fn expire(&mut self, now: Instant) -> Option<Quote> {
-        let oldest = self.places.front()?;
-        if now.duration_since(oldest.quote.submitted.to_instant(self.start)) < self.timeout {
+        if !self.is_over(&self.places.front()?.quote, now) {
             return None;
         }
         // The answer to one that was sent may still come, as an error without a hash: from now on errors cannot be told
@@ -148,6 +166,10 @@ impl PendingQuotes {
     /// Ends the oldest quote, answered or not: the hub closes.
     pub(crate) fn give_up(&mut self, now: Instant) -> Option<Quote> {
         (!self.places.is_empty()).then(|| self.end(0, Ending::Rejected, now))
+    }
+
+    fn is_over(&self, quote: &Quote, now: Instant) -> bool {
+        now.duration_since(quote.submitted.to_instant(self.start)) >= self.timeout
     }
 
     fn end(&mut self, at: usize, ending: Ending, now: Instant) -> Quote {

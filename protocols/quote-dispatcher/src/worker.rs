@@ -7,7 +7,6 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
 use ehash::{MintQuoteResponseEvent, PaymentFailedEvent, QuoteError, QuotePaidEvent, ShareHash};
@@ -23,7 +22,9 @@ use crate::connection::{Connection, ConnectionError, Opening, Received};
 use crate::counters::count;
 use crate::dispatcher::CloseReport;
 use crate::hub::Shared;
-use crate::pending::{Answer, PendingQuotes};
+use crate::odd_answers::OddAnswerLog;
+use crate::pending::{Answer, Next, PendingQuotes};
+use crate::quote::Quote;
 
 /// Drains without a quote after which the longer interval begins.
 const IDLE_PASSES: u32 = 10;
@@ -37,11 +38,17 @@ const TIDY_EVERY: Duration = Duration::from_secs(1);
 /// How often the hub looks whether the host's callbacks have made room.
 const WAIT_FOR_ROOM: Duration = Duration::from_millis(1);
 
+/// The longest that a mint may say nothing while it owes an answer.
+const LONGEST_SILENCE: Duration = Duration::from_secs(15);
+
+/// Connections that a quote may find silent before its time is over.
+const CHANCES: u32 = 4;
+
 /// Requests of the host's threads.
 #[derive(Debug)]
 pub(crate) enum Command {
     /// End what is pending by answers until the deadline, the rest by [`QuoteError::Closed`].
-    Close(Instant, SyncSender<CloseReport>),
+    Close(Instant),
 }
 
 pub(crate) struct Worker {
@@ -52,12 +59,14 @@ pub(crate) struct Worker {
     link: Link,
     backoff: Backoff,
     pace: CallbackPace,
-    closing: Option<(Instant, Vec<SyncSender<CloseReport>>)>,
+    /// The deadline of closing.
+    closing: Option<Instant>,
     /// Quotes that closing has ended.
     left: u64,
     next_drain: Instant,
     idle_passes: u32,
     tidy_at: Instant,
+    odd_answers: OddAnswerLog,
     /// Frames on their way to the connection; kept for its memory.
     frames: Vec<u8>,
 }
@@ -98,12 +107,13 @@ impl Worker {
             next_drain: now,
             idle_passes: 0,
             tidy_at: now,
+            odd_answers: OddAnswerLog::default(),
             frames: Vec::new(),
         }
     }
 
-    /// Runs until closed; returns whom to tell, and what.
-    pub(crate) async fn run(mut self) -> (CloseReport, Vec<SyncSender<CloseReport>>) {
+    /// Runs until closed.
+    pub(crate) async fn run(mut self) -> CloseReport {
         loop {
             let now = Instant::now();
             self.drain(now);
@@ -111,15 +121,16 @@ impl Worker {
                 self.disconnect(&error, now);
             }
             self.expire(now);
+            self.leave_silence(now);
             self.look_after_link(now);
             self.shared.callbacks.wake();
             if let Some(report) = self.closed(now) {
                 return report;
             }
             match self.wait().await {
-                Wake::Command(Some(Command::Close(deadline, reply))) => self.close(deadline, reply),
+                Wake::Command(Some(Command::Close(deadline))) => self.close(deadline),
                 // The handles are gone without a word, which their drop prevents.
-                Wake::Command(None) => self.closing = Some((now, Vec::new())),
+                Wake::Command(None) => self.close(now),
                 Wake::Opened(Ok(connection)) => self.begin(connection),
                 Wake::Opened(Err(error)) | Wake::Socket(Err(error)) => self.disconnect(&error, Instant::now()),
                 Wake::Socket(Ok(())) | Wake::Time => {}
@@ -172,6 +183,7 @@ impl Worker {
         }
         if now >= self.tidy_at {
             self.shared.book.expire(now);
+            self.odd_answers.tell(&self.shared.gauges, now);
             self.tidy_at = now + TIDY_EVERY;
         }
     }
@@ -214,14 +226,21 @@ impl Worker {
         Ok(false)
     }
 
-    /// Hands requests to the connection while it has room; whether there were any.
+    /// Hands requests to the connection while it has room, and ends those that are too old; whether any were sent.
     fn send_requests(&mut self, now: Instant) -> Result<bool, ConnectionError> {
         let Link::Up(up) = &mut self.link else { return Ok(false) };
         let mut sent = false;
         while up.connection.has_room()
             && self.pace.may_call(&self.shared.callbacks, now)
-            && let Some((quote, first_time)) = self.pending.next_to_send()
+            && let Some(next) = self.pending.next_to_send(now)
         {
+            let (quote, first_time) = match next {
+                Next::Send { quote, first_time } => (quote, first_time),
+                Next::TimedOut(quote) => {
+                    tell_timeout(&self.shared, &self.settings, quote);
+                    continue;
+                }
+            };
             quote.request.to_message().encode(&mut self.frames);
             up.connection.send(&self.frames)?;
             self.frames.clear();
@@ -255,7 +274,7 @@ impl Worker {
                     Answer::Duplicate => count(&gauges.duplicate_answers),
                     Answer::Conflict => {
                         count(&gauges.conflicts);
-                        tracing::warn!(%share_hash, ?quote_id, "the mint answered a quote again, and differently");
+                        tracing::debug!(%share_hash, ?quote_id, "the mint answered a quote again, and differently");
                     }
                     Answer::Late => {
                         count(&gauges.late_answers);
@@ -302,15 +321,21 @@ impl Worker {
         while self.pace.may_call(&self.shared.callbacks, now)
             && let Some(quote) = self.pending.expire(now)
         {
-            count(&self.shared.gauges.timed_out);
-            let error = QuoteError::Timeout { after: self.settings.timeout };
-            self.shared.callbacks.push(Callback::Error(error, Some(quote.share_hash())));
+            tell_timeout(&self.shared, &self.settings, quote);
         }
-        // A slow mint still answers others; one that says nothing at all may be gone without a word.
-        if let Link::Up(up) = &self.link
-            && up.silent_since.is_some_and(|since| now.duration_since(since) >= self.settings.timeout)
-        {
-            self.disconnect(&ConnectionError::Silent(self.settings.timeout), now);
+    }
+
+    /// A slow mint still answers others; one that says nothing at all may be gone without a word. It is left in time to
+    /// ask again on other connections, which harms nothing: requests are idempotent (delivery rule 32).
+    fn leave_silence(&mut self, now: Instant) {
+        let Link::Up(up) = &mut self.link else { return };
+        if !self.pending.is_awaiting() {
+            up.silent_since = None;
+        }
+        let limit = (self.settings.timeout / CHANCES).min(LONGEST_SILENCE);
+        // While the hub waits for the host's callbacks it does not listen.
+        if !self.pace.is_waiting() && up.silent_since.is_some_and(|since| now.duration_since(since) >= limit) {
+            self.disconnect(&ConnectionError::Silent(limit), now);
         }
     }
 
@@ -346,19 +371,17 @@ impl Worker {
         }
     }
 
-    fn close(&mut self, deadline: Instant, reply: SyncSender<CloseReport>) {
-        let (at, replies) = self.closing.get_or_insert((deadline, Vec::new()));
+    fn close(&mut self, deadline: Instant) {
+        let at = self.closing.get_or_insert(deadline);
         *at = deadline.min(*at);
-        replies.push(reply);
         // Soon, not at the pace of an idle hub.
         self.idle_passes = 0;
         self.next_drain = Instant::now();
     }
 
     /// Whether all is done: every quote has ended and no thread is about to submit another.
-    fn closed(&mut self, now: Instant) -> Option<(CloseReport, Vec<SyncSender<CloseReport>>)> {
-        let (deadline, _) = self.closing.as_ref()?;
-        let over = now >= *deadline;
+    fn closed(&mut self, now: Instant) -> Option<CloseReport> {
+        let over = now >= self.closing?;
         // In this order: a thread that is no longer submitting has put its quote into the queue.
         if self.shared.submitting.load(Ordering::SeqCst) != 0 {
             return None;
@@ -383,9 +406,14 @@ impl Worker {
         }
         let left = self.left;
         self.shared.gauges.connected.store(false, Ordering::Relaxed);
-        let (_, replies) = self.closing.take()?;
-        Some((CloseReport { complete: left == 0, left }, replies))
+        Some(CloseReport { complete: left == 0, left })
     }
+}
+
+fn tell_timeout(shared: &Shared, settings: &Settings, quote: Quote) {
+    count(&shared.gauges.timed_out);
+    let error = QuoteError::Timeout { after: settings.timeout };
+    shared.callbacks.push(Callback::Error(error, Some(quote.share_hash())));
 }
 
 /// An error and its causes, in one line.

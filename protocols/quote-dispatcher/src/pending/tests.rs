@@ -31,7 +31,8 @@ enum Action {
     /// An answer to the quote with this number, or to one that there never was, with one of two ids.
     Answer(usize, bool),
     Refuse,
-    Wait(u64),
+    /// With the hub's look at what is too old, or before it.
+    Wait(u64, bool),
     Reconnect,
 }
 
@@ -41,7 +42,7 @@ fn any_action() -> impl Strategy<Value = Action> {
         4 => Just(Action::Send),
         4 => (0..24_usize, any::<bool>()).prop_map(|(number, id)| Action::Answer(number, id)),
         2 => Just(Action::Refuse),
-        2 => (0..60_u64).prop_map(Action::Wait),
+        2 => (0..60_u64, any::<bool>()).prop_map(|(millis, looks)| Action::Wait(millis, looks)),
         1 => Just(Action::Reconnect),
     ]
 }
@@ -75,11 +76,16 @@ impl Model {
         self.quotes.iter().position(|quote| quote.state == State::Pending)
     }
 
-    fn send(&mut self) -> Option<(usize, bool)> {
+    /// The next one, and whether it is sent for the first time: `None` for one that times out instead.
+    fn send(&mut self) -> Option<(usize, Option<bool>)> {
         let next = self.quotes.iter().position(|quote| quote.state == State::Pending && !quote.sent_here)?;
         let quote = &mut self.quotes[next];
+        if self.now - quote.at >= TIMEOUT.as_millis() as u64 {
+            quote.state = State::TimedOut;
+            return Some((next, None));
+        }
         quote.sent_here = true;
-        Some((next, !std::mem::replace(&mut quote.ever_sent, true)))
+        Some((next, Some(!std::mem::replace(&mut quote.ever_sent, true))))
     }
 
     fn answer(&mut self, number: usize, id: bool) -> &'static str {
@@ -137,8 +143,12 @@ proptest! {
                     model.quotes.push(ModelQuote { state: State::Pending, at: model.now, ever_sent: false, sent_here: false });
                 }
                 Action::Send => {
-                    let sent = pending.next_to_send().map(|(quote, first)| (quote.sequence_number as usize, first));
+                    let sent = pending.next_to_send(now).map(|next| match next {
+                        Next::Send { quote, first_time } => (quote.sequence_number as usize, Some(first_time)),
+                        Next::TimedOut(quote) => (quote.sequence_number as usize, None),
+                    });
                     prop_assert_eq!(sent, model.send());
+                    ended += usize::from(matches!(sent, Some((_, None))));
                 }
                 Action::Answer(number, id) => {
                     let answer = match pending.answer(hash(number), if id { "a" } else { "b" }, now) {
@@ -159,9 +169,9 @@ proptest! {
                     prop_assert_eq!(refused, model.refuse());
                     ended += usize::from(refused.is_some());
                 }
-                Action::Wait(millis) => {
+                Action::Wait(millis, looks) => {
                     model.now += millis;
-                    loop {
+                    while looks {
                         let expired = pending.expire(at(model.now));
                         let expired = expired.map(|quote| quote.sequence_number as usize);
                         prop_assert_eq!(expired, model.expire());
@@ -202,7 +212,7 @@ fn one_that_is_never_answered_holds_no_place_for_the_others() {
         assert!(book.begin(hash(number)));
         pending.push(quote(number, SinceStart::new(now, now)));
         assert!(!pending.has_room());
-        pending.next_to_send();
+        pending.next_to_send(now);
         assert!(matches!(pending.answer(hash(number), "q", now), Answer::Answered(_)));
         assert!(pending.places.len() <= 2 + 2 + SPARE_PLACES);
     }

@@ -42,7 +42,23 @@ fn what_has_no_answer_at_the_deadline_ends_as_closed() {
     assert!(endings.values().all(|ending| ending == "closed"));
     let counters = quotes.counters();
     assert_eq!((counters.created, counters.rejected, counters.pending, counters.connected), (5, 5, 0, false));
-    assert!(quotes.close(Duration::ZERO).complete, "a second time there is nothing to do");
+    assert_eq!(quotes.close(Duration::ZERO), report, "a second time there is nothing to do");
+}
+
+#[test]
+fn two_who_close_at_once_wait_for_the_same_end() {
+    let mint = FakeMint::listen();
+    let host = Recorder::new();
+    let quotes = mint.dispatcher().start(host.clone()).unwrap();
+    submit(&quotes, 0..3);
+    let _session = mint.accept();
+    let closing = quotes.clone();
+    let closer = std::thread::spawn(move || closing.close(PATIENCE));
+    crate::fake_mint::until("closing", || (quotes.submit_quote(&share(0)) == SubmitOutcome::Closed).then_some(()));
+    // The earlier deadline counts.
+    let report = quotes.close(Duration::ZERO);
+    assert_eq!((report.complete, report.left, host.endings().len()), (false, 3, 3));
+    assert_eq!(closer.join().unwrap(), report);
 }
 
 #[test]

@@ -159,6 +159,11 @@ impl MintSession {
         self.send(&MintQuoteError { error_code, error_message: Text::cut("no") });
     }
 
+    /// A message of a later version: means nothing, but the connection is not silent.
+    pub(crate) fn say_something(&mut self) {
+        self.send_bytes(&[0, 0, 0x99, 1, 0, 0, 42]);
+    }
+
     pub(crate) fn send(&mut self, message: &impl Message) {
         let mut bytes = Vec::new();
         message.encode(&mut bytes);

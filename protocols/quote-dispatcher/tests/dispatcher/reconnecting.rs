@@ -55,20 +55,41 @@ fn quotes_time_out_when_no_mint_comes() {
 }
 
 #[test]
-fn a_silent_connection_is_left_for_another() {
+fn a_silent_connection_is_left_for_another_before_it_costs_a_quote() {
     let mint = FakeMint::listen();
     let host = Recorder::new();
-    let quotes = mint.dispatcher().timeout(Duration::from_millis(500)).start(host.clone()).unwrap();
+    let quotes = mint.dispatcher().timeout(Duration::from_secs(2)).start(host.clone()).unwrap();
     let mut silent = mint.accept();
-    submit(&quotes, [0]);
-    assert_eq!(silent.requests(1), [hash(0)]);
-    assert_eq!(host.await_endings(1)[&hash(0)], "timeout");
+    submit(&quotes, [0, 1]);
+    assert_eq!(silent.requests(2), [hash(0), hash(1)]);
     let mut session = mint.accept();
-    submit(&quotes, [1]);
-    let [request] = session.requests(1)[..] else { panic!() };
-    session.answer(request);
-    assert_eq!(host.await_endings(2)[&hash(1)], quote_id(hash(1)));
-    assert!(quotes.counters().last_error.unwrap().contains("nothing"));
+    assert!(silent.read().is_none(), "the silent connection is closed");
+    for request in session.requests(2) {
+        session.answer(request);
+    }
+    let endings = host.await_endings(2);
+    assert_eq!((&*endings[&hash(0)], &*endings[&hash(1)]), (&*quote_id(hash(0)), &*quote_id(hash(1))));
+    let counters = quotes.counters();
+    assert_eq!((counters.resent, counters.timed_out, counters.connections), (2, 0, 2));
+    assert!(counters.last_error.unwrap().contains("nothing"));
+}
+
+#[test]
+fn a_quote_that_grew_too_old_in_the_queue_is_not_sent() {
+    const QUOTES: u32 = 200;
+    let mint = FakeMint::listen();
+    let host = Recorder::new();
+    let quotes = mint.dispatcher().timeout(Duration::from_millis(200)).max_pending(1).start(host.clone()).unwrap();
+    let mut session = mint.accept();
+    submit(&quotes, 0..QUOTES);
+    let endings = until("the timeouts", || {
+        session.say_something();
+        Some(host.endings()).filter(|endings| endings.len() == QUOTES as usize)
+    });
+    assert!(endings.values().all(|ending| ending == "timeout"));
+    // The first was sent, and perhaps some that are so much younger as the hub is quick.
+    let sent = quotes.counters().sent;
+    assert!((1..u64::from(QUOTES) / 2).contains(&sent), "{sent} of {QUOTES}");
 }
 
 #[test]
