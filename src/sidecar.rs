@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sidecar_core::{Claim, Clock, Durability, Neighbours, SinkContext, SystemClock};
+use sidecar_core::{Claim, Clock, Durability, ErrorChain, Neighbours, SinkContext, SystemClock};
 use sidecar_journal::{Journal, JournalConfig, JournalError, OpenReport};
 use sidecar_pipeline::{
     DEFAULT_RESTART_AFTER, DrainReport, PipelineBuilder, PipelineStatus, Running, SinkSpec, StartError,
@@ -58,7 +58,7 @@ impl Sidecar {
             Err(error) => {
                 let report = running.shutdown(Duration::from_secs(5)).await;
                 tracing::debug!(?report, "stopped again");
-                Err(Failure::new(Exit::Failure, format!("cannot start the admin listener: {error}")))
+                Err(Failure::new(Exit::Failure, format!("cannot start the admin listener: {}", ErrorChain(&error))))
             }
         }
     }
@@ -92,7 +92,7 @@ impl Sidecar {
     pub(crate) async fn shutdown(self, deadline: Duration) -> DrainReport {
         self.admin.say_stopping();
         let report = self.running.shutdown(deadline).await;
-        self.admin.stop();
+        self.admin.stop().await;
         report
     }
 }

@@ -1,5 +1,4 @@
-//! `/metrics`: the pipeline's snapshot as counters and gauges. Encoded as OpenMetrics by `prometheus-client`; the classic
-//! text format differs in how it names counters in their comments, and nothing else that is used here.
+//! `/metrics`: the pipeline's snapshot as counters and gauges.
 
 use std::fmt;
 
@@ -16,70 +15,12 @@ use stats_sv2::UnixMillis;
 const MAX_PUBLISHERS: usize = 200;
 const OTHER: &str = "other";
 
-/// Which text is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Format {
-    /// Prometheus text format 0.0.4.
-    Classic,
-    /// OpenMetrics 1.0.
-    OpenMetrics,
-}
-
-impl Format {
-    /// OpenMetrics only for who asks for it by name.
-    pub(super) fn for_accept(accept: &str) -> Self {
-        if accept.contains("application/openmetrics-text") { Self::OpenMetrics } else { Self::Classic }
-    }
-
-    pub(super) fn content_type(self) -> &'static str {
-        match self {
-            Self::Classic => "text/plain; version=0.0.4; charset=utf-8",
-            Self::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
-        }
-    }
-}
-
-/// The metrics of a snapshot as text.
-pub(super) fn encode(snapshot: PipelineSnapshot, started: UnixMillis, format: Format) -> String {
+/// The metrics of a snapshot as OpenMetrics.
+pub(super) fn encode(snapshot: PipelineSnapshot, started: UnixMillis) -> String {
     let mut registry = Registry::with_prefix("sidecar");
     registry.register_collector(Box::new(Metrics { snapshot, started }));
     let mut text = String::new();
     encode_text(&mut text, &registry).expect("writing to a String cannot fail");
-    match format {
-        Format::OpenMetrics => text,
-        Format::Classic => classic(&text),
-    }
-}
-
-/// From OpenMetrics to the classic format: a counter's comments bear the name of its sample, with `_total`; information is
-/// a gauge with `_info`; there is no end mark.
-fn classic(open_metrics: &str) -> String {
-    let mut text = String::with_capacity(open_metrics.len());
-    let mut help = None;
-    for line in open_metrics.lines() {
-        let mut words = line.splitn(4, ' ');
-        match (words.next(), words.next(), words.next(), words.next()) {
-            // The type follows its help, and says which name both must bear.
-            (Some("#"), Some("HELP"), Some(name), Some(words)) => help = Some((name, words)),
-            (Some("#"), Some("TYPE"), Some(name), Some(kind)) => {
-                let (suffix, kind) = match kind {
-                    "counter" => ("_total", "counter"),
-                    "info" => ("_info", "gauge"),
-                    "unknown" => ("", "untyped"),
-                    kind => ("", kind),
-                };
-                if let Some((name, words)) = help.take() {
-                    text.push_str(&format!("# HELP {name}{suffix} {words}\n"));
-                }
-                text.push_str(&format!("# TYPE {name}{suffix} {kind}\n"));
-            }
-            (Some("#"), ..) => {}
-            _ => {
-                text.push_str(line);
-                text.push('\n');
-            }
-        }
-    }
     text
 }
 
@@ -339,30 +280,4 @@ fn flag(value: bool) -> f64 {
 
 fn seconds_of(millis: u64) -> f64 {
     millis as f64 / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_classic_format_names_counters_by_their_samples() {
-        let open_metrics = "# HELP a_b Events\n# TYPE a_b counter\na_b_total{x=\"# TYPE\"} 3\n# HELP v It.\n# TYPE v \
-                            info\nv_info{version=\"1\"} 1\n# HELP g G\n# TYPE g gauge\ng 1.5\n# EOF\n";
-        let expected = "# HELP a_b_total Events\n# TYPE a_b_total counter\na_b_total{x=\"# TYPE\"} 3\n# HELP v_info \
-                        It.\n# TYPE v_info gauge\nv_info{version=\"1\"} 1\n# HELP g G\n# TYPE g gauge\ng 1.5\n";
-        assert_eq!(classic(open_metrics), expected);
-    }
-
-    #[test]
-    fn open_metrics_is_for_who_asks() {
-        for (accept, expected) in [
-            ("", Format::Classic),
-            ("*/*", Format::Classic),
-            ("text/plain", Format::Classic),
-            ("application/openmetrics-text;version=1.0.0,text/plain;q=0.5", Format::OpenMetrics),
-        ] {
-            assert_eq!(Format::for_accept(accept), expected, "{accept}");
-        }
-    }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sidecar_core::Route;
 use sidecar_core::route::KindSet;
+use sidecar_http::metrics_response;
 
 use super::{AdminState, Phase, live_events, metrics};
 
@@ -59,10 +60,7 @@ async fn pipeline(State(state): State<AdminState>) -> Response {
 }
 
 async fn metrics(State(state): State<AdminState>, headers: HeaderMap) -> Response {
-    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let format = metrics::Format::for_accept(accept);
-    let text = metrics::encode(state.status.snapshot(), state.started, format);
-    ([(header::CONTENT_TYPE, format.content_type())], text).into_response()
+    metrics_response(&headers, metrics::encode(state.status.snapshot(), state.started))
 }
 
 /// What a tap shows.
