@@ -236,7 +236,7 @@ impl Drain {
     /// What was queued has gone ahead; now the overflow list, the losses, the announcement and the heartbeat.
     fn settle(&mut self, now: Now) {
         self.settle_at = None;
-        for frame in self.intake.take_overflow() {
+        for frame in self.intake.take_overflow().into_frames() {
             self.learn(&frame);
             self.pending.push_published(&frame);
             self.taken += 1;

@@ -10,7 +10,7 @@ use stats_sv2::limits::MAX_PAYLOAD;
 use stats_sv2::open_objects::OpenObjects;
 use stats_sv2::{Event, FIRST_DERIVED_TYPE, FIRST_EVENT_TYPE, LAST_DERIVED_TYPE, UnixMillis};
 
-use crate::overflow::Overflow;
+use crate::overflow::{Overflow, Overflowed};
 
 /// What became of a published event.
 ///
@@ -243,13 +243,14 @@ impl Intake {
         self.lock_overflow().merged()
     }
 
-    /// Gives the overflow list, in order, to `take`, and opens the queue again.
-    pub(crate) fn take_overflow(&self) -> Vec<Box<[u8]>> {
+    /// Takes the overflow list and opens the queue again. Putting the list in order is left to the caller: then nobody
+    /// waits for the lock.
+    pub(crate) fn take_overflow(&self) -> Overflowed {
         let mut overflow = self.lock_overflow();
-        let frames = overflow.take();
+        let overflowed = overflow.take();
         // A closed queue stays closed: then nothing is to be opened.
         self.state.compare_exchange(OVERFLOWING, ACCEPTING, Ordering::AcqRel, Ordering::Acquire).ok();
-        frames
+        overflowed
     }
 
     pub(crate) fn dropped(&self) -> u64 {
@@ -282,7 +283,29 @@ fn may_be_published(event: &Event<'_>) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use stats_sv2::event::DownstreamDisconnected;
+    use stats_sv2::{DownstreamId, Text};
+
     use super::*;
+
+    #[test]
+    fn events_are_published_while_the_overflow_list_is_put_in_order() {
+        let intake = Intake::new(1, 1 << 20);
+        let publish = |id| {
+            intake.publish(Event::from(DownstreamDisconnected {
+                downstream_id: DownstreamId(id),
+                timestamp: UnixMillis(1),
+                reason: Text::default(),
+            }))
+        };
+        assert_eq!([publish(1), publish(2), publish(3)], [PublishOutcome::Queued; 3]);
+        assert_eq!(intake.overflowed(), 2);
+        // Not in order yet, and no lock is held.
+        let overflowed = intake.take_overflow();
+        assert_eq!(publish(4), PublishOutcome::Queued);
+        assert_eq!(intake.overflowed(), 1);
+        assert_eq!(overflowed.into_frames().count(), 2);
+    }
 
     #[test]
     fn a_slot_takes_48_bytes() {

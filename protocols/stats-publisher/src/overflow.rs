@@ -97,13 +97,11 @@ impl Overflow {
         }
     }
 
-    /// Empties the list; the frames come in the order of their events.
-    pub(crate) fn take(&mut self) -> Vec<Box<[u8]>> {
-        let mut kept: Vec<Kept> = std::mem::take(&mut self.objects).into_values().flatten().collect();
-        kept.sort_unstable_by_key(|kept| kept.order);
+    /// Empties the list, in constant time: the host's threads wait for it.
+    pub(crate) fn take(&mut self) -> Overflowed {
         self.frames = 0;
         self.bytes = 0;
-        kept.into_iter().map(|kept| kept.frame).collect()
+        Overflowed(std::mem::take(&mut self.objects))
     }
 
     /// Frames in the list.
@@ -114,6 +112,20 @@ impl Overflow {
     /// Events that a later one replaced, since the start.
     pub(crate) fn merged(&self) -> u64 {
         self.merged
+    }
+}
+
+/// What was in the list.
+#[derive(Debug)]
+#[must_use = "these events are nowhere else"]
+pub(crate) struct Overflowed(BTreeMap<Object, Vec<Kept>>);
+
+impl Overflowed {
+    /// The frames in the order of their events. Takes its time: for whoever holds no lock.
+    pub(crate) fn into_frames(self) -> impl Iterator<Item = Box<[u8]>> {
+        let mut kept: Vec<Kept> = self.0.into_values().flatten().collect();
+        kept.sort_unstable_by_key(|kept| kept.order);
+        kept.into_iter().map(|kept| kept.frame)
     }
 }
 
@@ -208,7 +220,7 @@ mod tests {
             let held = overflow.len();
             prop_assert!(held <= 3 * (3 + 9));
             prop_assert_eq!(held as u64 + overflow.merged(), events.len() as u64);
-            let frames = overflow.take();
+            let frames: Vec<_> = overflow.take().into_frames().collect();
             prop_assert_eq!(frames.len(), held);
             prop_assert_eq!((overflow.len(), overflow.bytes), (0, 0));
             for frame in &frames {
@@ -251,7 +263,7 @@ mod tests {
         let mut overflow = Overflow::new(3 * size);
         let taken = (0..10).filter(|id| overflow.insert(&open(*id), frame(&open(*id)))).count();
         assert_eq!(taken, 3);
-        overflow.take();
+        assert_eq!(overflow.take().into_frames().count(), 3);
         assert!(overflow.insert(&open(9), frame(&open(9))));
     }
 }
