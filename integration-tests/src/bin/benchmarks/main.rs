@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the table is the program's output")]
 
+mod dashboard;
 mod decode;
 mod heavy;
 mod ingest;
+mod lighthouse;
+mod live_stream;
 mod paced;
 mod pool_latency;
 mod publish;
@@ -17,13 +20,25 @@ mod sessions;
 mod sidecar_process;
 mod startup;
 mod table;
+mod year;
 
 use anyhow::{Result, bail};
 
 use table::Table;
 
 /// What can be chosen with `--only`, in the order of the table.
-const GROUPS: [&str; 8] = ["decode", "publish", "quotes", "ingest", "paced", "sessions", "startup", "pool-latency"];
+const GROUPS: [&str; 10] = [
+    "decode",
+    "publish",
+    "quotes",
+    "ingest",
+    "paced",
+    "sessions",
+    "startup",
+    "pool-latency",
+    "dashboard",
+    "lighthouse",
+];
 
 struct Options {
     groups: Vec<String>,
@@ -47,6 +62,8 @@ fn main() -> Result<()> {
             "heavy" => heavy::measure(&mut table, options.quick)?,
             "pool-latency" => pool_latency::measure(&mut table, options.quick)?,
             "startup" => startup::measure(&mut table, options.quick)?,
+            "dashboard" => dashboard::measure(&mut table, options.quick)?,
+            "lighthouse" => lighthouse::measure(&mut table, options.quick)?,
             other => bail!("no group {other}; there are {}", GROUPS.join(", ")),
         }
     }

@@ -56,6 +56,16 @@ impl Sidecar {
         if sinks.log_file {
             text.push_str(&format!("[sinks.log]\ntype = \"log-file\"\npath = {:?}\n", path("events.jsonl")));
         }
+        Self::start_configured(folder, listen, admin, &text)
+    }
+
+    /// Starts with this configuration, in which the two addresses stand.
+    pub(crate) fn start_configured(
+        folder: tempfile::TempDir,
+        listen: String,
+        admin: String,
+        text: &str,
+    ) -> Result<Self> {
         let config = folder.path().join("sidecar.toml");
         std::fs::write(&config, text)?;
         let log = std::fs::File::create(folder.path().join("sidecar.log"))?;
@@ -170,7 +180,7 @@ pub(crate) fn simulate(sidecar: &Sidecar, arguments: &[&str]) -> Result<Value> {
     serde_json::from_slice(&output.stdout).context("simulate printed no JSON")
 }
 
-fn free_address() -> Result<String> {
+pub(crate) fn free_address() -> Result<String> {
     Ok(std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
 }
 
