@@ -29,6 +29,9 @@ use tip::Tip;
 /// [`DownstreamDisconnected::reason`], since a pool does not say why.
 const DISCONNECTED: &str = "disconnected";
 
+/// The channel of a rejected share whose own is not open. Pools count channels from 1.
+pub const NO_OPEN_CHANNEL: ChannelId = ChannelId(0);
+
 /// What a pool tells. Clones are handles of the same hooks.
 ///
 /// Numbers of downstreams and channels are the pool's own; a channel's number need be unique only within its downstream.
@@ -150,6 +153,9 @@ impl PoolHooks {
     }
 
     /// A channel that is about to open, with the hashrate that the miner declares, in H/s; [`ChannelHook`] tells the rest.
+    ///
+    /// Must come before the channel's first share: it brings the user identity, which may hold the key that the miner's ehash
+    /// is locked to.
     #[must_use = "nothing is told before it is opened"]
     pub fn channel(&self, downstream_id: usize, channel_id: u32, nominal_hashrate: f32) -> ChannelHook<'_> {
         let (downstream_id, channel_id) = (downstream(downstream_id), ChannelId(channel_id));
@@ -191,14 +197,17 @@ impl PoolHooks {
     }
 
     /// A share was refused with this error code of SV2's `SubmitShares.Error`.
+    ///
+    /// A miner may name any channel, so a share for one that is not open is told under [`NO_OPEN_CHANNEL`]. Of a downstream
+    /// that is not there, or no longer, nothing is told.
     pub fn rejected(&self, downstream_id: usize, channel_id: u32, sequence_number: u32, code: impl AsRef<[u8]>) {
-        self.stats.publish(ShareRejected {
-            downstream_id: downstream(downstream_id),
-            timestamp: UnixMillis::now(),
-            channel_id: ChannelId(channel_id),
-            sequence_number,
-            error_code: Text::lossy(code.as_ref()),
-        });
+        let (downstream_id, named) = (downstream(downstream_id), ChannelId(channel_id));
+        let error_code = Text::lossy(code.as_ref());
+        let open = self.open();
+        let Some(known) = open.downstreams.get(&downstream_id) else { return };
+        let channel_id = if known.channels.contains_key(&named) { named } else { NO_OPEN_CHANNEL };
+        let timestamp = UnixMillis::now();
+        self.stats.publish(ShareRejected { downstream_id, timestamp, channel_id, sequence_number, error_code });
     }
 
     /// A template of the template provider, with the beginning of its coinbase script, which tells the height.
@@ -277,6 +286,10 @@ impl ShareHook<'_> {
     /// Looks at the verdict. An accepted share becomes an event and is submitted for a quote; `hash_of` gives the share's hash and
     /// whether it solves a block. A rejected one has [`PoolHooks::rejected`], at the place where the answer is sent.
     ///
+    /// An error that the pool answers by closing the channel or the connection, instead of by `SubmitShares.Error`, is no event:
+    /// the miner is told neither that the share counts nor that it does not. In SRI's pool these are
+    /// `SeenSharesBudgetExhausted` and every validation error without a code. The disconnect itself is told.
+    ///
     /// `credited` is the channel's sum of difficulties with this share in it: it tells the target of the share's job.
     pub fn verdict<A, E>(self, verdict: &Result<A, E>, hash_of: impl FnOnce(&A) -> (&[u8; 32], bool), credited: f64) {
         if let Ok(accepted) = verdict {
@@ -289,16 +302,18 @@ impl ShareHook<'_> {
     }
 
     /// The share is accepted.
+    ///
+    /// If its channel was not told by [`PoolHooks::channel`], it is published with target 0, which sinks count among the shares
+    /// of invalid target, and it gets no quote: the default key might give one miner's ehash to another.
     pub fn accepted(self, hash: &[u8; 32], credited: f64) {
         let Self { hooks, downstream_id, channel_id, sequence_number } = self;
-        let (target, user_identity) = {
+        let told = {
             let mut open = hooks.open();
-            match open.channel(downstream_id, channel_id) {
-                Some(channel) => (channel.credit(credited), Some(channel.user_identity.clone())),
-                // Not told that it opened. The sum would tell the target of a first share only.
-                None => (CompactTarget(0), None),
-            }
+            let channel = open.channel(downstream_id, channel_id);
+            channel.map(|channel| (channel.credit(credited), channel.user_identity.clone()))
         };
+        // The sum would tell the target of an untold channel's first share only.
+        let (target, user_identity) = told.map_or((CompactTarget(0), None), |(target, name)| (target, Some(name)));
         hooks.stats.publish(ShareSubmitted {
             downstream_id,
             timestamp: UnixMillis::now(),
@@ -307,13 +322,15 @@ impl ShareHook<'_> {
             target,
             share: target::compact(hash),
         });
-        hooks.quotes.submit_quote(&AcceptedShare {
-            downstream_id,
-            channel_id,
-            sequence_number,
-            share_hash: ShareHash::from_digest_bytes(*hash),
-            user_identity: user_identity.as_deref().unwrap_or_default(),
-        });
+        if let Some(user_identity) = user_identity {
+            hooks.quotes.submit_quote(&AcceptedShare {
+                downstream_id,
+                channel_id,
+                sequence_number,
+                share_hash: ShareHash::from_digest_bytes(*hash),
+                user_identity: &user_identity,
+            });
+        }
     }
 
     /// The share solves a block, whose hash is its own.

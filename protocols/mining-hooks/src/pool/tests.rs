@@ -3,7 +3,8 @@
 use std::convert::Infallible;
 
 use super::*;
-use crate::fake_sidecar::{FakeSidecar, line};
+use crate::fake_mint::FakeMint;
+use crate::fake_sidecar::{FakeSidecar, PATIENCE, line};
 
 /// The hash of Bitcoin's first block, as SHA-256 gives it: 43 zero bits in display order.
 const HASH: [u8; 32] = [
@@ -29,7 +30,7 @@ fn told(tables: &str, story: impl FnOnce(&PoolHooks)) -> Vec<String> {
     );
     let hooks = PoolHooks::from_toml_str(&file, "1.2.3").unwrap();
     story(&hooks);
-    hooks.stats().flush(crate::fake_sidecar::PATIENCE);
+    hooks.stats().flush(PATIENCE);
     hooks.close();
     let session = sidecar.ended();
     assert_eq!((session.open.role, session.open.publisher.as_str()), (Role::Pool, "pool"));
@@ -40,7 +41,19 @@ fn told(tables: &str, story: impl FnOnce(&PoolHooks)) -> Vec<String> {
 }
 
 fn accept(hooks: &PoolHooks, downstream_id: usize, channel_id: u32, sequence: u32, credited: f64, block: bool) {
-    let verdict: Result<[u8; 32], Infallible> = Ok(HASH);
+    accept_hash(hooks, downstream_id, channel_id, sequence, credited, block, HASH);
+}
+
+fn accept_hash(
+    hooks: &PoolHooks,
+    downstream_id: usize,
+    channel_id: u32,
+    sequence: u32,
+    credited: f64,
+    block: bool,
+    hash: [u8; 32],
+) {
+    let verdict: Result<[u8; 32], Infallible> = Ok(hash);
     hooks.share(downstream_id, channel_id, sequence).verdict(&verdict, |hash| (hash, block), credited);
 }
 
@@ -117,8 +130,79 @@ fn a_share_has_the_target_of_its_job_and_a_block_its_height() {
             "block_found downstream_id=1 channel_id=2 height=200000 \
              block_hash=000000000019d6689c085ae165831e934ff763ae46a2a6c172b3f1b60a8ce26f",
             "share_rejected downstream_id=1 channel_id=2 sequence_number=13 error_code=\"stale-share\"",
-            "share_rejected downstream_id=1 channel_id=77 sequence_number=1 error_code=\"invalid-channel-id\"",
+            "share_rejected downstream_id=1 channel_id=0 sequence_number=1 error_code=\"invalid-channel-id\"",
         ]
+    );
+}
+
+#[test]
+fn a_miner_invents_neither_channels_nor_downstreams() {
+    let lines = told("", |hooks| {
+        hooks.downstream_connected(1, 0, "", [""; 3]);
+        hooks.channel(1, 5, 1.0).opened_standard("alice", bit(224));
+        hooks.channel(2, 6, 1.0).opened_standard("bob", bit(224));
+        for invented in [6, 7, u32::MAX] {
+            hooks.rejected(1, invented, 1, "invalid-channel-id");
+        }
+        hooks.rejected(1, 5, 2, "stale-share");
+        hooks.channel_closed(1, 5, "bye");
+        hooks.rejected(1, 5, 3, "stale-share");
+        hooks.rejected(9, 5, 4, "of nobody");
+        hooks.downstream_disconnected(1);
+        hooks.rejected(1, 5, 5, "too late");
+    });
+    let rejected: Vec<_> =
+        lines.iter().filter_map(|line| line.strip_prefix("share_rejected downstream_id=1 ")).collect();
+    assert_eq!(
+        rejected,
+        [
+            "channel_id=0 sequence_number=1 error_code=\"invalid-channel-id\"",
+            "channel_id=0 sequence_number=1 error_code=\"invalid-channel-id\"",
+            "channel_id=0 sequence_number=1 error_code=\"invalid-channel-id\"",
+            "channel_id=5 sequence_number=2 error_code=\"stale-share\"",
+            "channel_id=0 sequence_number=3 error_code=\"stale-share\"",
+        ]
+    );
+    assert_eq!(lines.iter().filter(|line| line.starts_with("share_rejected ")).count(), rejected.len(), "{lines:?}");
+}
+
+/// Whose the ehash is, from the channel's identity to the mint.
+#[test]
+fn a_quote_is_locked_to_the_key_in_the_channels_identity() {
+    let mint = FakeMint::start();
+    let tables =
+        format!("[quotes]\nmint_address = \"{}\"\nminimum_difficulty = 40\nlocking_key = \"{KEY}\"", mint.address);
+    let own = KEY.replacen("02", "03", 1);
+    told(&tables, |hooks| {
+        hooks.channel(1, 2, 1.0).opened_extended(&format!("{own}.rig"), bit(224));
+        hooks.channel(1, 3, 1.0).opened_standard("bob.rig", bit(224));
+        hooks.channel(4, 2, 1.0).opened_standard("carol", bit(224));
+        for (downstream_id, channel_id, first_byte) in [(1, 2, 1), (1, 3, 2), (4, 2, 3), (1, 2, 4)] {
+            let mut hash = HASH;
+            hash[0] = first_byte;
+            accept_hash(hooks, downstream_id, channel_id, 10, 1.0, false, hash);
+        }
+        let start = std::time::Instant::now();
+        while hooks.quotes().counters().answered < 4 {
+            assert!(start.elapsed() < PATIENCE, "{:?}", hooks.quotes().counters());
+            std::thread::yield_now();
+        }
+    });
+    let default = KEY.to_owned();
+    assert_eq!(mint.ended(), [(1, own.clone()), (2, default.clone()), (3, default), (4, own)]);
+}
+
+#[test]
+fn a_share_of_a_channel_that_was_not_told_is_published_and_gets_no_quote() {
+    let tables = format!("[quotes]\nenabled = false\nminimum_difficulty = 40\nlocking_key = \"{KEY}\"");
+    let lines = told(&tables, |hooks| {
+        hooks.downstream_connected(1, 0, "", [""; 3]);
+        accept(hooks, 1, 2, 10, 1.0, false);
+        assert_eq!(hooks.quotes().counters().created, 0);
+    });
+    assert_eq!(
+        lines[1..],
+        ["share_submitted downstream_id=1 channel_id=2 sequence_number=10 target=0x0 share=0x1b19d668"]
     );
 }
 
