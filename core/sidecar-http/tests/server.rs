@@ -1,4 +1,5 @@
 //! The listener at its border: how slowly, how many at a time, how long, and how it ends.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -101,7 +102,7 @@ fn a_head_beyond_its_limit_is_refused() {
 fn stopping_cuts_off_who_does_not_end_frees_the_port_and_ends_what_runs_beside() {
     let server = server(HttpLimits::default());
     let address = server.address();
-    let (alive, ended) = mpsc::channel::<()>();
+    let (alive, ended) = mpsc::sync_channel::<()>(1);
     server.spawn(async move {
         std::future::pending::<()>().await;
         drop(alive);

@@ -65,7 +65,7 @@ impl SinkSettings for PrometheusSettings {
     }
 
     fn probe(&self) -> Result<(), SinkError> {
-        Ok(drop(bind(self.listen)?))
+        Ok(bind(self.listen).map(drop)?)
     }
 
     fn build(&self, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
