@@ -171,12 +171,14 @@ proptest! {
                 }
                 Action::Wait(millis, looks) => {
                     model.now += millis;
-                    while looks {
-                        let expired = pending.expire(at(model.now));
-                        let expired = expired.map(|quote| quote.sequence_number as usize);
-                        prop_assert_eq!(expired, model.expire());
-                        if expired.is_none() { break }
-                        ended += 1;
+                    if looks {
+                        loop {
+                            let expired = pending.expire(at(model.now));
+                            let expired = expired.map(|quote| quote.sequence_number as usize);
+                            prop_assert_eq!(expired, model.expire());
+                            if expired.is_none() { break }
+                            ended += 1;
+                        }
                     }
                 }
                 Action::Reconnect => {
