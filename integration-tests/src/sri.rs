@@ -5,7 +5,7 @@ mod pool;
 mod translator;
 
 pub use install::{Counterpart, InstallError, fetch_all};
-pub(crate) use install::{cache_folder, create_folder, lock};
+pub(crate) use install::{build_folder, cache_folder, create_folder, lock};
 pub use pool::{Pool, PoolBuilder};
 pub use translator::{Translator, TranslatorBuilder};
 

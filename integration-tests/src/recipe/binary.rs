@@ -142,7 +142,7 @@ impl Integrated {
         let manifest = source.join("Cargo.toml");
         let text = fs::read_to_string(&manifest).map_err(failed(&manifest))?;
         fs::write(&manifest, format!("{text}\n[workspace]\n")).map_err(failed(&manifest))?;
-        let target = cache.join("target");
+        let target = sri::build_folder(&sri::cache_folder()?);
         // Not `--locked`: the lock file that the package ships pins all that it had, and our crates are added to it.
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["build", "--bin", package, "--target-dir"])

@@ -98,8 +98,7 @@ impl Counterpart {
         let Self { package, version, program } = self;
         self.check_system_packages()?;
         eprintln!("building {package} {version} once, into {} (a few CPU-minutes)", root.display());
-        // One target folder for all counterparts: they share most of their dependencies.
-        let target = cache.join("target");
+        let target = build_folder(cache);
         let status = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
             .args(["install", "--locked", "--debug", package, "--version", version, "--bin", program, "--root"])
             .arg(root)
@@ -139,24 +138,18 @@ impl Counterpart {
     }
 }
 
-/// Builds every counterpart that this machine does not have yet, one after the other, and drops the build folder.
+/// Builds every counterpart of the default stories that this machine does not have yet, one after the other.
 ///
 /// # Errors
 /// The first that cannot be built.
 pub fn fetch_all() -> Result<Vec<PathBuf>, InstallError> {
-    let binaries = [Counterpart::POOL, Counterpart::TRANSLATOR]
-        .into_iter()
-        .map(Counterpart::binary)
-        .collect::<Result<Vec<_>, _>>()?;
-    let cache = cache_folder()?;
-    let _lock = lock(&cache)?;
-    let target = cache.join("target");
-    match fs::remove_dir_all(&target) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(source) => return Err(InstallError::Cache { path: target, source }),
-    }
-    Ok(binaries)
+    [Counterpart::POOL, Counterpart::TRANSLATOR].into_iter().map(Counterpart::binary).collect()
+}
+
+/// One target folder for all of SRI's applications, unmodified and integrated: they share most of their dependencies. It is
+/// kept, since the integrated ones are built anew whenever our own crates change.
+pub(crate) fn build_folder(cache: &Path) -> PathBuf {
+    cache.join("integrated").join("target")
 }
 
 pub(crate) fn cache_folder() -> Result<PathBuf, InstallError> {
