@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use mining_stats::{Spans, Tier};
 use rusqlite::{Connection, OptionalExtension, params};
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sidecar_core::Record;
 use stats_sv2::CompactTarget;
 
@@ -100,7 +100,7 @@ pub(crate) struct WorkerCounts {
 #[derive(Debug, Default)]
 pub(crate) struct Downstream {
     pub(crate) row: i64,
-    pub(crate) channels: Vec<u32>,
+    pub(crate) channels: FxHashSet<u32>,
 }
 
 /// A session of a publisher.
@@ -343,7 +343,7 @@ impl Session {
         )?;
         for row in downstreams.query_map([self.row], |row| Ok((row.get(0)?, row.get(1)?)))? {
             let (id, row) = row?;
-            self.downstreams.insert(id, Downstream { row, channels: Vec::new() });
+            self.downstreams.insert(id, Downstream { row, channels: FxHashSet::default() });
         }
         let mut channels = conn.prepare_cached(
             "SELECT downstream_id, channel_id, c.id, i.id, i.levels, n.id, n.levels, opened_at, implied
@@ -407,10 +407,7 @@ impl Session {
         let index = self.push(worker);
         self.channels.insert(channel_key(downstream_id, channel_id), index);
         if open {
-            let channels = &mut self.downstreams.entry(downstream_id).or_default().channels;
-            if !channels.contains(&channel_id) {
-                channels.push(channel_id);
-            }
+            self.downstreams.entry(downstream_id).or_default().channels.insert(channel_id);
         }
         index
     }

@@ -199,7 +199,7 @@ impl Run<'_> {
         let (downstream_id, channel_id) = (closed.downstream_id.0, closed.channel_id.0);
         self.close_channel(downstream_id, channel_id, at, closed.reason.as_str())?;
         if let Some(downstream) = self.session.downstreams.get_mut(&downstream_id) {
-            downstream.channels.retain(|open| *open != channel_id);
+            downstream.channels.remove(&channel_id);
         }
         Ok(())
     }
@@ -238,6 +238,20 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// The channel of these ids, open or closed, if one was ever known.
+    pub(super) fn known_channel(&mut self, downstream_id: u32, channel_id: u32) -> Result<Option<u32>, HistoryError> {
+        match self.session.channels.get(&channel_key(downstream_id, channel_id)) {
+            Some(index) => Ok(Some(*index)),
+            None => self.session.load_closed_channel(self.conn, downstream_id, channel_id),
+        }
+    }
+
+    /// The series of an open downstream; an id that nobody connected with has none.
+    pub(super) fn series_of_downstream(&mut self, id: u32, at: u64) -> Result<Option<SeriesRef>, HistoryError> {
+        let is_open = self.session.downstreams.get(&id).is_some_and(|known| known.row != 0);
+        if is_open { self.connection(SeriesKind::Downstream, id, at).map(Some) } else { Ok(None) }
+    }
+
     /// The channel of a share, made if nothing is known of it: its opening was lost.
     pub(super) fn channel_of_share(
         &mut self,
@@ -245,10 +259,7 @@ impl Run<'_> {
         channel_id: u32,
         at: u64,
     ) -> Result<u32, HistoryError> {
-        if let Some(index) = self.session.channels.get(&channel_key(downstream_id, channel_id)) {
-            return Ok(*index);
-        }
-        if let Some(index) = self.session.load_closed_channel(self.conn, downstream_id, channel_id)? {
+        if let Some(index) = self.known_channel(downstream_id, channel_id)? {
             return Ok(index);
         }
         if self.is_full() {

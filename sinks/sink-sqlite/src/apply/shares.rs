@@ -124,9 +124,19 @@ impl Run<'_> {
         })
     }
 
+    /// A rejection makes no channel, as an accepted share does: its number may be a miner's invention, and there are 2^32 of
+    /// them. One without a channel counts in the total, and for its downstream if that is open.
     pub(super) fn share_rejected(&mut self, reject: &ShareRejected<'_>, at: u64) -> Result<(), HistoryError> {
-        let index = self.channel_of_share(reject.downstream_id.0, reject.channel_id.0, at)?;
-        self.rejected(index, reject.error_code.as_str(), at)
+        let downstream_id = reject.downstream_id.0;
+        if let Some(index) = self.known_channel(downstream_id, reject.channel_id.0)? {
+            return self.rejected(index, reject.error_code.as_str(), at);
+        }
+        let reason = RejectReason::fold(reject.error_code.as_str());
+        let total = self.total_series(false, at)?;
+        for series in self.series_of_downstream(downstream_id, at)?.into_iter().chain([total]) {
+            self.rollup.entry(series, at).add_reject(reason);
+        }
+        Ok(())
     }
 
     pub(super) fn miner_share_rejected(

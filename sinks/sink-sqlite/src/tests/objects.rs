@@ -4,7 +4,7 @@ use sidecar_core::BlockingSink;
 use sink_contract::SyntheticSession;
 use stats_sv2::event::{
     AnnounceBegin, AnnounceEnd, ChannelClosed, DownstreamConnected, DownstreamDisconnected, MinerHashrateUpdate,
-    SessionStarted, UpstreamConnected,
+    SessionStarted, ShareRejected, UpstreamConnected,
 };
 use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{ChannelId, DownstreamId, Event, MinerId, Role, Text, UnixMillis};
@@ -315,6 +315,42 @@ fn ids_are_reused_and_miners_are_not_doubled() {
         .collect();
     let expected = [("", 0), ("alice", 0), ("bob", 1), ("eve", 0)].map(|(name, open)| (name.to_owned(), open));
     assert_eq!(names, expected);
+}
+
+#[test]
+fn rejections_open_no_channels_however_many_are_invented() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    let reject = |downstream_id: u32, channel_id: u32| {
+        Event::ShareRejected(ShareRejected {
+            downstream_id: DownstreamId(downstream_id),
+            timestamp: UnixMillis(t + 1),
+            channel_id: ChannelId(channel_id),
+            sequence_number: 1,
+            error_code: Text::new("invalid-channel-id").unwrap(),
+        })
+    };
+    fixture.events(&[connected(1, t), opened(1, "alice", t), connected(2, t), opened(2, "bob", t), disconnected(2, t)]);
+    // 1000 channels of a downstream that is there, 100 of one that was never seen, and a late one for a channel that is closed.
+    let invented: Vec<_> = (1_000..2_000).map(|id| reject(1, id)).chain((100..200).map(|id| reject(id, 1))).collect();
+    fixture.events(&invented);
+    fixture.restart();
+    fixture.events(&[reject(1, 1), reject(2, 1), reject(2, 9)]);
+
+    assert_eq!(open(&fixture), [1, 1, 0, 0]);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM channels"), 2);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM downstreams"), 2);
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM series WHERE kind = 2"), 2);
+    let rejected = |kind: u8, name: &str| {
+        fixture.get::<u64>(&format!(
+            "SELECT rejected FROM rollup_5m r JOIN series s ON s.id = r.series WHERE s.kind = {kind} AND s.name = '{name}'"
+        ))
+    };
+    assert_eq!((rejected(0, ""), rejected(2, "1"), rejected(2, "2")), (1_103, 1_001, 1));
+    assert_eq!((rejected(1, "alice"), rejected(1, "bob")), (1, 1), "those of the channels themselves");
+    let overview = History::open(&fixture.path()).unwrap().overview(t + MINUTE).unwrap();
+    let channels = overview.sources[0].channels.as_ref().unwrap();
+    assert_eq!((overview.sources[0].channels_open, channels.totals.rejected), (1, 1_103));
 }
 
 #[test]
