@@ -61,6 +61,17 @@ impl History {
         )
     }
 
+    /// Channels of a publisher that the history has, open and closed, and those of them that are open.
+    ///
+    /// # Errors
+    /// When the table is not there.
+    pub fn channels(&self, publisher: &str) -> Result<(u64, u64)> {
+        let sql =
+            "SELECT count(*), count(*) - count(closed_at) FROM channels JOIN sources ON sources.id = channels.source
+                   WHERE publisher = ?1";
+        Ok(self.database.query_row(sql, [publisher], |row| Ok((row.get(0)?, row.get(1)?)))?)
+    }
+
     /// Accepted shares by the channel's key in its session: the sum over sessions with the same key, as (downstream, channel).
     ///
     /// # Errors

@@ -138,7 +138,11 @@ async fn rejections_targets_and_closings_of_standard_channels_are_told() -> Resu
         let channel = counts.channels.values().next().context("a channel")?;
         let mut told = BTreeMap::new();
         for event in scene.told("share_rejected", usize::try_from(total)?).await? {
-            *told.entry(event["error_code"].as_str().context("no code")?.to_owned()).or_insert(0) += 1;
+            let code = event["error_code"].as_str().context("no code")?;
+            *told.entry(code.to_owned()).or_insert(0) += 1;
+            // The number that the client made up goes no further than the pool.
+            let channel = if code == "invalid-channel-id" { 0 } else { u64::from(channel_id) };
+            ensure!(key(&event).1 == channel, "{event}");
         }
         ensure!(told == rejected, "the client was told {rejected:?}, the sidecar {told:?}");
         let changed = scene.told("channel_target_changed", 1).await?;
@@ -151,6 +155,9 @@ async fn rejections_targets_and_closings_of_standard_channels_are_told() -> Resu
             Ok(Look::when(accepted == counts.accepted(), accepted))
         })
         .await?;
+        // The share for an unknown channel came before the last accepted one, so the history has seen it.
+        let channels = History::open(scene.sidecar.history())?.channels("pool")?;
+        ensure!(channels == (1, 1), "the one channel that was opened, not those that shares named: {channels:?}");
         let work = History::open(scene.sidecar.history())?.work("pool")?;
         ensure!((work / expected - 1.0).abs() < COMPACT, "the pool credited {expected} hashes, the history has {work}");
 
