@@ -11,8 +11,6 @@
 //! `integrating.md` shows each place in SRI's applications.
 #![forbid(unsafe_code)]
 
-#[cfg(all(test, feature = "pool"))]
-mod fake_mint;
 #[cfg(test)]
 mod fake_sidecar;
 #[cfg(feature = "pool")]

@@ -1,6 +1,8 @@
 //! The hooks of a pool: its connections, channels, shares, blocks and tips become events, and accepted shares quotes.
 
 mod channel;
+#[cfg(test)]
+mod fake_mint;
 pub(crate) mod process;
 mod tip;
 

@@ -2,8 +2,8 @@
 
 use std::convert::Infallible;
 
+use super::fake_mint::FakeMint;
 use super::*;
-use crate::fake_mint::FakeMint;
 use crate::fake_sidecar::{FakeSidecar, PATIENCE, line};
 
 /// The hash of Bitcoin's first block, as SHA-256 gives it: 43 zero bits in display order.
