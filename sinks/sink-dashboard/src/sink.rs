@@ -40,9 +40,7 @@ impl DashboardSink {
         let state = AppState::new(settings, history, neighbours, clock);
         Ok(Self { state, name, token, server: None })
     }
-}
 
-impl DashboardSink {
     fn serve(&self) -> Result<HttpServer, HttpError> {
         let settings = &self.state.settings;
         let listener = bind(settings.listen)?;
