@@ -3,7 +3,7 @@
 //!
 //! The host's own TOML file holds two tables of ours, `[stats]` (see [`StatsConfig`](stats_publisher::StatsConfig)) and, for
 //! a pool, `[quotes]` (see `quote_dispatcher::QuotesConfig`). [`start_pool`] or [`start_translator`] reads them once; then
-//! [`pool`] or [`translator`] gives the hooks from anywhere in the process, so that no handle has to be passed through the
+//! [`pool()`] or [`translator()`] gives the hooks from anywhere in the process, so that no handle has to be passed through the
 //! host's own types. A host without the tables has hooks that do nothing.
 //!
 //! No method waits for the network, a disk, the sidecar or the mint, none fails, and none knows a type of the host: numbers,
