@@ -12,7 +12,8 @@ use integration_tests::history::History;
 use integration_tests::mint::{Memory, Mint};
 use integration_tests::wait::{Look, wait_for};
 use integration_tests::{
-    Answer, MiningChain, Pool, PoolSnapshot, Sidecar, Sv2Client, TemplateProvider, TestFolder, Translator, sidecar, story,
+    Answer, MiningChain, Pool, PoolSnapshot, Sidecar, Sv2Client, TemplateProvider, TestFolder, Translator, sidecar,
+    story,
 };
 use serde_json::Value;
 
@@ -249,11 +250,8 @@ async fn the_bridge_and_the_publisher_give_the_same_counts_of_one_pool() -> Resu
         let template_provider = TemplateProvider::builder().start().await?;
         let pool = scene.integrated_pool(folder, &template_provider).await?;
         let translator = Translator::builder(folder, &pool).start().await?;
-        let bridged = Sidecar::builder(folder)?
-            .name("bridged")
-            .sri_bridge("watched", &pool.monitoring_url())
-            .start()
-            .await?;
+        let bridged =
+            Sidecar::builder(folder)?.name("bridged").sri_bridge("watched", &pool.monitoring_url()).start().await?;
         let chain = MiningChain::of(template_provider, pool, translator).await?;
         chain.mine(30, SOON).await?;
         let pool = chain.settle().await?;
