@@ -21,14 +21,13 @@ use crate::table::{Limit, Table};
 
 const CLIENTS: u64 = 200;
 const LIMIT_MS: f64 = 1_000.0;
-/// The publisher whose events are followed.
-const PROBE: &str = "probe";
 /// Between two events, so that they fall everywhere between two updates.
 const PAUSE: Duration = Duration::from_millis(237);
 
 /// What every message says, read once though all clients get it.
-#[derive(Default)]
 struct Told {
+    /// The publisher whose events are followed.
+    probe: String,
     /// By id: accepted shares of the probe in an update, or the height of a block.
     messages: HashMap<String, Tale>,
 }
@@ -49,9 +48,11 @@ struct Arrival {
 }
 
 pub(crate) fn measure(table: &mut Table, sidecar: &Sidecar, address: &str, time: Duration) -> Result<()> {
-    let probe = publisher(PROBE, sidecar.listen.parse()?).start().context("cannot start the probe")?;
+    // A name that a history which is kept cannot know.
+    let name = format!("probe-{}", UnixMillis::now().0);
+    let probe = publisher(&name, sidecar.listen.parse()?).start().context("cannot start the probe")?;
     open_channels(&probe, 1);
-    let told = Arc::new(Mutex::new(Told::default()));
+    let told = Arc::new(Mutex::new(Told { probe: name, messages: HashMap::new() }));
     let viewers = Viewers::follow(address, CLIENTS, Some(Arc::clone(&told)))?;
     let end = Instant::now() + time;
     let (mut shares, mut blocks) = (Vec::new(), Vec::new());
@@ -223,11 +224,11 @@ fn tale(message: &[u8], told: &Mutex<Told>) -> Result<Tale> {
     let tale = match event {
         "update" => {
             let sources = data["sources"].as_array().context("an update without sources")?;
-            let probe = sources.iter().find(|source| source["publisher"] == PROBE);
+            let probe = sources.iter().find(|source| source["publisher"] == told.probe.as_str());
             let accepted = probe.and_then(|source| source["accepted"].as_u64()).unwrap_or(0);
             Tale::Update(accepted, data["at_ms"].as_u64().context("an update without time")?)
         }
-        "block" if data["publisher"] == PROBE => {
+        "block" if data["publisher"] == told.probe.as_str() => {
             Tale::Block(data["height"].as_u64().context("a block without height")?)
         }
         _ => Tale::Other,
