@@ -138,7 +138,7 @@ impl Viewers {
     fn follow(address: &str, clients: u64, told: Option<Arc<Mutex<Told>>>) -> Result<Self> {
         let stop = Arc::new(AtomicBool::new(false));
         let (address, stopped) = (address.to_owned(), Arc::clone(&stop));
-        let (ready, is_ready) = std::sync::mpsc::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::spawn(move || {
             runtime.block_on(async move {
