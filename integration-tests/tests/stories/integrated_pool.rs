@@ -16,7 +16,7 @@ use serde_json::Value;
 
 const SOON: Duration = Duration::from_secs(90);
 /// 2^256 / (0xffff * 2^208): expected hashes of a share of difficulty 1.
-const HASHES_PER_DIFFICULTY: f64 = 4_295_032_833.000_015_3;
+const HASHES_PER_DIFFICULTY: f64 = 4_295_032_833.000_015;
 /// Compact targets read a little high.
 const COMPACT: f64 = 4e-5;
 
