@@ -9,7 +9,8 @@ use anyhow::{Result, ensure};
 use integration_tests::history::History;
 use integration_tests::process::{Process, ProcessSpec, wait_for_http};
 use integration_tests::share_stream::{open_channels, publish_shares, publisher};
-use integration_tests::{TestFolder, story};
+use integration_tests::wait::{Look, wait_for};
+use integration_tests::{TestFolder, http, story};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -18,6 +19,7 @@ struct Side {
     toml: &'static str,
     listen: u16,
     admin: u16,
+    dashboard: u16,
     database: &'static str,
 }
 
@@ -26,6 +28,7 @@ const POOL: Side = Side {
     toml: "[server]\ntcp_port = 4000\nhttp_port = 8080\ndb_path = \".devenv/state/pool-stats/stats.db\"\n",
     listen: 4000,
     admin: 4010,
+    dashboard: 8080,
     database: ".devenv/state/pool-stats/stats.db",
 };
 
@@ -34,6 +37,7 @@ const PROXY: Side = Side {
     toml: "[server]\ntcp_port = 4001\nhttp_port = 8081\ndb_path = \".devenv/state/proxy-stats/stats.db\"\n",
     listen: 4001,
     admin: 4011,
+    dashboard: 8081,
     database: ".devenv/state/proxy-stats/stats.db",
 };
 
@@ -58,7 +62,11 @@ async fn both_sides_from_the_short_form_keep_the_last_hour_over_restarts() -> Re
                 wait_for_http(process, at(side.admin), "/ready", SOON).await?;
                 let after = History::open(&folder.path().join(side.database))?.hashrate_samples(side.name)?;
                 ensure!(after == (samples, shares), "{}: {after:?} after the restart", side.name);
-                ensure!(process.log()?.contains("http_port"), "the short form's http_port is warned about");
+                wait_for("the dashboard to show the source", SOON, || async {
+                    let summary = http::get_text(at(side.dashboard), "/api/v1/summary").await.unwrap_or_default();
+                    Ok(Look::when(summary.contains(&format!("\"publisher\":\"{}\"", side.name)), summary))
+                })
+                .await?;
             }
         }
         Ok(())

@@ -41,6 +41,9 @@ const WAIT_FOR_ROOM: Duration = Duration::from_millis(1);
 /// The longest that a mint may say nothing while it owes an answer.
 const LONGEST_SILENCE: Duration = Duration::from_secs(15);
 
+/// A busy mint or a network that holds its breath is no dead connection.
+const SHORTEST_SILENCE: Duration = Duration::from_secs(1);
+
 /// Connections that a quote may find silent before its time is over.
 const CHANCES: u32 = 4;
 
@@ -332,7 +335,7 @@ impl Worker {
         if !self.pending.is_awaiting() {
             up.silent_since = None;
         }
-        let limit = (self.settings.timeout / CHANCES).min(LONGEST_SILENCE);
+        let limit = (self.settings.timeout / CHANCES).clamp(SHORTEST_SILENCE, LONGEST_SILENCE);
         // While the hub waits for the host's callbacks it does not listen.
         if !self.pace.is_waiting() && up.silent_since.is_some_and(|since| now.duration_since(since) >= limit) {
             self.disconnect(&ConnectionError::Silent(limit), now);

@@ -16,7 +16,7 @@ fn the_file_is_what_the_code_writes() {
     assert!(
         file() == code,
         "vectors.json differs from the code; if the change of the wire format is meant, write it anew with `cargo run \
-         -p mint-quote-sv2 --example vectors > protocols/mint-quote-sv2/vectors.json`"
+         -p mint-quote-sv2 --example mint-quote-vectors > protocols/mint-quote-sv2/vectors.json`"
     );
 }
 
