@@ -83,6 +83,8 @@ fn test(filter: &[String]) -> Result<()> {
 }
 
 fn lint() -> Result<()> {
+    // Clippy compiles the dashboard, whose build step needs Node.
+    prerequisites::system_packages(&prerequisites::FOR_TESTS)?;
     step("format", || run(cargo(["fmt", "--all", "--check"])))?;
     step("clippy", || {
         run(cargo(["clippy", "--workspace", "--all-targets", "--all-features", "--", "-D", "warnings"]))
