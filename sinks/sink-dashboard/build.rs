@@ -119,8 +119,8 @@ fn write_table(dist: &Path, table: &Path) -> Result<(), Box<dyn Error>> {
     let files: Vec<(&str, &str)> = list.lines().filter_map(|line| line.split_once(' ')).collect();
     let mut text = format!("static ASSETS: [Asset; {}] = [\n", files.len());
     for (logical, file) in files {
-        let form =
-            |ending: &str| format!("include_bytes!({:?})", dist.join(format!("{file}{ending}")).display().to_string());
+        // By the variable, not by the path: a target folder that is moved keeps this file.
+        let form = |ending: &str| format!("include_bytes!(concat!(env!(\"OUT_DIR\"), \"/web/dist/{file}{ending}\"))");
         writeln!(
             text,
             "    Asset {{ logical: {logical:?}, file: {file:?}, plain: {}, gzip: {}, brotli: {} }},",
