@@ -3,7 +3,7 @@
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{RejectsView, SeriesAnswer, SeriesQuery};
+use sink_sqlite::query::{History, QueryError, RejectsView, SeriesAnswer, SeriesQuery};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
@@ -83,21 +83,11 @@ pub(super) async fn series(
     Query(asked): Query<RangeQuery>,
     headers: HeaderMap,
 ) -> Answered {
-    let Range { from_ms, to_ms } = asked.range(state.now_ms())?;
-    let format = asked.format.clone();
-    let redaction = std::sync::Arc::clone(&state.redaction);
-    let answer = state
-        .history
-        .read(move |history| {
-            let publisher = some_publisher(history, asked.source.as_deref())?;
-            let subject = AskedSubject { kind: asked.subject, name: asked.name, id: asked.id };
-            let subject = subject.find(history, &publisher, &redaction)?;
-            let points = asked.points.unwrap_or(0);
-            let query = SeriesQuery { publisher: publisher.clone(), subject, from_ms, to_ms, points };
-            Ok(Series { publisher, unit: "H/s", series: history.series(&query)? })
-        })
-        .await?;
-    table(&answer, format.as_deref(), &headers)
+    answer(&state, asked, &headers, |history, query| {
+        let publisher = query.publisher.clone();
+        Ok(Series { publisher, unit: "H/s", series: history.series(query)? })
+    })
+    .await
 }
 
 /// Verdicts over a range.
@@ -128,6 +118,20 @@ pub(super) async fn rejects(
     Query(asked): Query<RangeQuery>,
     headers: HeaderMap,
 ) -> Answered {
+    answer(&state, asked, &headers, |history, query| {
+        let publisher = query.publisher.clone();
+        Ok(Rejects { publisher, rejects: history.rejects(query)? })
+    })
+    .await
+}
+
+/// What `ask` finds for the subject and the range that are asked about, as a table.
+async fn answer<T: Serialize + Table + Send + 'static>(
+    state: &AppState,
+    asked: RangeQuery,
+    headers: &HeaderMap,
+    ask: impl FnOnce(&History, &SeriesQuery) -> Result<T, QueryError> + Send + 'static,
+) -> Answered {
     let Range { from_ms, to_ms } = asked.range(state.now_ms())?;
     let format = asked.format.clone();
     let redaction = std::sync::Arc::clone(&state.redaction);
@@ -138,9 +142,8 @@ pub(super) async fn rejects(
             let subject = AskedSubject { kind: asked.subject, name: asked.name, id: asked.id };
             let subject = subject.find(history, &publisher, &redaction)?;
             let points = asked.points.unwrap_or(0);
-            let query = SeriesQuery { publisher: publisher.clone(), subject, from_ms, to_ms, points };
-            Ok(Rejects { publisher, rejects: history.rejects(&query)? })
+            ask(history, &SeriesQuery { publisher, subject, from_ms, to_ms, points })
         })
         .await?;
-    table(&answer, format.as_deref(), &headers)
+    table(&answer, format.as_deref(), headers)
 }
