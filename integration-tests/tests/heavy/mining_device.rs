@@ -12,8 +12,6 @@ use integration_tests::{Pool, Sidecar, TemplateProvider, story};
 
 const SOON: Duration = Duration::from_secs(300);
 const SHARES: u64 = 40;
-/// The pool copies its counts once a second, and a share may be under way: what holds for so long stays.
-const SETTLED_FOR: Duration = Duration::from_secs(3);
 /// A CPU does a few million hashes a second: at 240 shares a minute a share has 18 leading zero bits and more.
 const MINIMUM_DIFFICULTY: u32 = 20;
 
@@ -45,19 +43,14 @@ async fn the_integrated_pool_counts_and_quotes_the_shares_of_sri_s_mining_device
         .await?;
         // It stays connected: a channel that is closed takes its counts along.
         device.pause()?;
-        let mut seen = (0, tokio::time::Instant::now());
-        while seen.1.elapsed() < SETTLED_FOR {
-            let accepted = pool.counts().await?.accepted();
-            if accepted != seen.0 {
-                seen = (accepted, tokio::time::Instant::now());
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-        let counts = pool.counts().await?;
+        let counts = wait_for("the history to have the pool's counts", SOON, || async {
+            let counts = pool.counts().await?;
+            let found = History::open(sidecar.history())?.accepted_by_channel("pool")?;
+            Ok(Look::when(found == counts.accepted_by_channel() && counts.accepted() >= SHARES, counts))
+        })
+        .await?;
         sidecar.wait_until_delivered(SOON).await?;
         let history = History::open(sidecar.history())?;
-        let found = history.accepted_by_channel("pool")?;
-        ensure!(found == counts.accepted_by_channel(), "{found:?}, but the pool has {counts:?}");
 
         let quotes = wait_for("every quote to be answered", SOON, || async {
             let counts = history.quote_counts("pool")?;
