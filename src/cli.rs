@@ -54,11 +54,14 @@ pub(crate) enum Command {
     Check(CheckArgs),
     /// Publish what a pool of N miners would, through the real publisher.
     #[command(after_help = "Shares are a Poisson process, hashrates lognormal, targets follow vardiff; miners \
-        disconnect and come back, shares are rejected, blocks found. The same seed gives the same miners and \
-        events.\n\nExamples:\n  hashpool-sidecar simulate --to 127.0.0.1:4000\n  hashpool-sidecar simulate --to \
+        disconnect and come back, shares are rejected, blocks found. With --quotes the pool asks a mint about shares: \
+        most quotes are answered after some 80 ms and paid within a minute, one in a hundred fails. The same seed gives \
+        the same miners and events, and the miners do the same with quotes and without. At --rate max events bear the \
+        time at which they are published, so that latencies mean nothing there.\n\nExamples:\n  hashpool-sidecar \
+        simulate --to 127.0.0.1:4000\n  hashpool-sidecar simulate --to 127.0.0.1:4000 --quotes --duration 10m\n  hashpool-sidecar simulate --to \
         127.0.0.1:4000 --miners 1000 --rate max --events 10000000 --json")]
     Simulate(SimulateArgs),
-    /// A sidecar and a simulated pool in a temporary folder, with a live table.
+    /// A sidecar and a simulated pool with quotes in a temporary folder: a dashboard and a live table.
     #[command(
         after_help = "Examples:\n  hashpool-sidecar demo\n  hashpool-sidecar demo --seconds 30 --miners 20 --rate 100"
     )]
@@ -134,6 +137,9 @@ pub(crate) struct SimulateArgs {
     /// Stop after so long.
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub(crate) duration: Option<Duration>,
+    /// Ask a mint for quotes: for shares of at least so many leading zero bits, or for about half of them.
+    #[arg(long, value_name = "BITS", num_args = 0..=1, require_equals = true, value_parser = clap::value_parser!(u32).range(0..=256))]
+    pub(crate) quotes: Option<Option<u32>>,
     /// The publisher's name.
     #[arg(long, value_name = "NAME", default_value = "simulated-pool")]
     pub(crate) publisher: String,
@@ -202,6 +208,9 @@ impl From<SimulatedRole> for Role {
 pub(crate) struct DemoArgs {
     #[command(flatten)]
     pub(crate) fleet: FleetArgs,
+    /// Leading zero bits that earn ehash; without it about half of the shares do.
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u32).range(0..=256))]
+    pub(crate) quotes: Option<u32>,
     /// Stop after so many seconds.
     #[arg(long, value_name = "N")]
     pub(crate) seconds: Option<u64>,

@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::exit::{Exit, Failure, output};
 use crate::sidecar::Sidecar;
 use crate::signals::Signals;
-use crate::simulate::{self, Fleet, Until};
+use crate::simulate::{self, Fleet, Quoting, Until};
 use crate::{logging, registry, run};
 
 /// Name under which the simulation publishes.
@@ -131,7 +131,8 @@ struct SimulatedPool {
 fn simulate_pool(args: &DemoArgs, demo: &Demo, signals: &Signals) -> Result<SimulatedPool, Failure> {
     simulate::connect(&demo.publisher, &signals.stop())?;
     let (stop, stopped) = watch::channel(false);
-    let mut fleet = Fleet::new(simulate::fleet_config(&args.fleet, Role::Pool), UnixMillis::now());
+    let quoting = args.quotes.map_or(Quoting::Usual, Quoting::From);
+    let mut fleet = Fleet::new(simulate::fleet_config(&args.fleet, Role::Pool, quoting), UnixMillis::now());
     let (publisher, truth, rate) = (demo.publisher.clone(), Arc::clone(&demo.truth), args.fleet.rate);
     let stopping = stopped.clone();
     let thread = std::thread::Builder::new()

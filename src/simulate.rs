@@ -2,6 +2,7 @@
 
 mod fleet;
 mod miner;
+mod quotes;
 mod share_hash;
 
 use std::fmt;
@@ -15,12 +16,13 @@ use stats_sv2::UnixMillis;
 use stats_sv2::noise::AuthorityPublicKey;
 use tokio::sync::watch;
 
-use crate::cli::{Rate, SimulateArgs};
+use crate::cli::{FleetArgs, Rate, SimulateArgs, SimulatedRole};
 use crate::exit::{Exit, Failure, output};
 use crate::signals::Signals;
 
 pub(crate) use self::fleet::{Fleet, FleetConfig};
 pub(crate) use self::miner::Miner;
+pub(crate) use self::quotes::QuoteTotals;
 
 /// Events between two looks at the clock and at the queue when there is no pace to keep. Far below the eighth of the
 /// publisher's queue that is free when it says that it has room.
@@ -32,6 +34,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// At `max`, simulated miners live at this pace of shares a second each: SRI's default of 6 a minute.
 const UNPACED_RATE: f64 = 0.1;
 
+/// Which shares the simulated pool asks quotes for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quoting {
+    /// None.
+    Off,
+    /// About half of them.
+    Usual,
+    /// Those of at least so many bits.
+    From(u32),
+}
+
 /// When a simulation ends.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Until {
@@ -40,12 +53,17 @@ pub(crate) struct Until {
 }
 
 /// The fleet that a command asks for.
-pub(crate) fn fleet_config(args: &crate::cli::FleetArgs, role: stats_sv2::Role) -> FleetConfig {
+pub(crate) fn fleet_config(args: &FleetArgs, role: stats_sv2::Role, quotes: Quoting) -> FleetConfig {
     let rate = match args.rate {
         Rate::PerSecond(rate) => rate,
         Rate::Max => UNPACED_RATE * f64::from(args.miners),
     };
-    FleetConfig { role, miners: args.miners, rate, seed: args.seed }
+    let quotes = match quotes {
+        Quoting::Off => None,
+        Quoting::Usual => Some(FleetConfig::usual_minimum_difficulty(args.miners, rate)),
+        Quoting::From(minimum_difficulty) => Some(minimum_difficulty),
+    };
+    FleetConfig { role, miners: args.miners, rate, seed: args.seed, quotes }
 }
 
 /// Publishes until the end or until `stop`; returns how many events. Blocks the thread. `watcher` sees the fleet and the
@@ -116,6 +134,8 @@ pub(crate) fn connect(publisher: &StatsPublisher, stop: &watch::Receiver<bool>) 
 struct Report {
     miners: u32,
     seed: u64,
+    quotes: u64,
+    ehash: String,
     published: u64,
     acknowledged: u64,
     dropped: u64,
@@ -129,11 +149,20 @@ struct Report {
 }
 
 pub(crate) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
+    let quoting = match args.quotes {
+        None => Quoting::Off,
+        Some(None) => Quoting::Usual,
+        Some(Some(minimum_difficulty)) => Quoting::From(minimum_difficulty),
+    };
+    if quoting != Quoting::Off && args.role == SimulatedRole::Proxy {
+        return Err(Failure::new(Exit::Usage, "--quotes goes with --role pool: a translator asks no mint")
+            .advice("leave one of the two out"));
+    }
     let signals = Signals::listen()?;
     let stop = signals.stop();
     let publisher = publisher(args)?;
     connect(&publisher, &stop)?;
-    let mut fleet = Fleet::new(fleet_config(&args.fleet, args.role.into()), UnixMillis::now());
+    let mut fleet = Fleet::new(fleet_config(&args.fleet, args.role.into(), quoting), UnixMillis::now());
     let bar = progress(args);
     let begun = Instant::now();
     let until = Until { events: args.events, duration: args.duration };
@@ -142,11 +171,14 @@ pub(crate) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
     let seconds = begun.elapsed().as_secs_f64();
     bar.finish_and_clear();
 
+    let quotes = fleet.quotes();
     let counters = publisher.counters();
     let milliseconds = |latency: Option<Duration>| latency.map(|latency| latency.as_secs_f64() * 1000.0);
     let report = Report {
         miners: args.fleet.miners,
         seed: args.fleet.seed,
+        quotes: quotes.unwrap_or_default().created,
+        ehash: quotes.unwrap_or_default().ehash.to_string(),
         published: counters.published,
         acknowledged: delivered.acknowledged,
         dropped: counters.dropped,
@@ -170,6 +202,9 @@ pub(crate) fn simulate(args: &SimulateArgs) -> Result<(), Failure> {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let latency = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |ms| format!("{ms:.1} ms"));
+        if self.quotes > 0 {
+            writeln!(f, "quotes         {:>14}   worth {} ehash", self.quotes, self.ehash)?;
+        }
         writeln!(f, "published      {:>14}", self.published)?;
         writeln!(f, "acknowledged   {:>14}", self.acknowledged)?;
         writeln!(f, "dropped        {:>14}", self.dropped)?;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use stats_sv2::UnixMillis;
 
-use crate::simulate::Fleet;
+use crate::simulate::{Fleet, QuoteTotals};
 
 /// Milliseconds that are kept: the window of the table and the bucket by which it may begin earlier.
 const KEPT_MS: u64 = 130_000;
@@ -18,6 +18,7 @@ pub(super) struct Truth {
     points: VecDeque<Point>,
     pub(super) accepted: u64,
     pub(super) rejected: u64,
+    pub(super) quotes: QuoteTotals,
     pub(super) published: u64,
 }
 
@@ -42,6 +43,7 @@ impl Truth {
         self.published = published;
         self.accepted = fleet.miners().iter().map(|miner| miner.accepted).sum();
         self.rejected = fleet.miners().iter().map(|miner| miner.rejected).sum();
+        self.quotes = fleet.quotes().unwrap_or_default();
         if self.points.back().is_some_and(|last| now < last.at_ms + STEP_MS) {
             return;
         }

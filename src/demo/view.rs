@@ -5,7 +5,7 @@ use std::path::Path;
 use console::Term;
 use mining_stats::{Hashrate, text};
 use sidecar_pipeline::{DrainReport, PipelineSnapshot};
-use sink_sqlite::query::{History, Overview, QueryError, WorkerView};
+use sink_sqlite::query::{History, Overview, QueryError, QuoteCounts, WorkerView};
 use stats_publisher::{Counters, DeliveryReport};
 use stats_sv2::UnixMillis;
 
@@ -20,7 +20,7 @@ use crate::sidecar::Sidecar;
 const WINDOW: &str = "1m";
 const WINDOW_MS: u64 = 60_000;
 /// Lines beside the miners' own.
-const FRAME_LINES: u16 = 13;
+const FRAME_LINES: u16 = 14;
 /// Miners shown where the screen has no height.
 const FEW_MINERS: u16 = 10;
 /// Where nobody watches a terminal, a line comes after so many drawings.
@@ -69,7 +69,13 @@ impl Screen {
         let (height, _) = self.term.size();
         let rows = if is_term { height.saturating_sub(FRAME_LINES).max(3) } else { FEW_MINERS };
         let text = if is_term {
-            format!("{}\n\n{}{}Ctrl-C ends\n", self.header, page.table(truth, rows), health(counters, pipeline))
+            format!(
+                "{}\n\n{}{}{}Ctrl-C ends\n",
+                self.header,
+                page.table(truth, rows),
+                page.quotes(),
+                health(counters, pipeline)
+            )
         } else {
             let header = if self.drawings == 1 { format!("{}\n", self.header) } else { String::new() };
             format!("{header}{}\n", page.line(truth, counters))
@@ -155,6 +161,18 @@ impl Page {
         text + "\n\n"
     }
 
+    /// One line about quotes.
+    fn quotes(&self) -> String {
+        let Some(source) = self.overview.sources.first() else { return String::new() };
+        let ehash = source.channels.as_ref().map_or("0", |group| &group.totals.ehash);
+        let QuoteCounts { created, sent, answered, failed, paid, abandoned } = source.quotes;
+        format!(
+            "quotes: {} worth {ehash} ehash; {} wait, {answered} answered, {paid} paid, {failed} failed\n",
+            created + sent + answered + failed + paid + abandoned,
+            created + sent,
+        )
+    }
+
     /// The same in one line, for a log.
     fn line(&self, truth: Option<&Truth>, counters: &Counters) -> String {
         let measured = self.total().map_or_else(
@@ -215,6 +233,19 @@ pub(super) fn summary(
     let mut text = String::new();
     text += &format!("\nsimulated   {:>10} shares accepted, {} rejected\n", truth.accepted, truth.rejected);
     text += &format!("in history  {accepted:>10} shares accepted, {rejected} rejected\n");
+    let told = &truth.quotes;
+    let told_states = QuoteCounts {
+        answered: told.answered - told.paid,
+        paid: told.paid,
+        failed: told.failed,
+        // Whoever waits for an answer when the pool ends waits for nothing.
+        abandoned: told.pending(),
+        ..QuoteCounts::default()
+    };
+    let states = page.as_ref().and_then(|page| page.overview.sources.first()).map(|source| source.quotes);
+    let ehash = totals.map_or("0", |totals| &totals.ehash);
+    text += &format!("simulated   {}\n", quotes_text(&told_states, &told.ehash.to_string()));
+    text += &format!("in history  {}\n", quotes_text(&states.unwrap_or_default(), ehash));
     text += &format!(
         "published   {:>10} events, {} acknowledged, {} dropped, {} left\n",
         counters.published, delivered.acknowledged, counters.dropped, delivered.left
@@ -231,4 +262,17 @@ pub(super) fn summary(
          rm -r {folder}\n"
     );
     Ok(text)
+}
+
+/// Quotes by state, in one line that two sides can be compared by.
+fn quotes_text(counts: &QuoteCounts, ehash: &str) -> String {
+    let QuoteCounts { created, sent, answered, failed, paid, abandoned } = counts;
+    let all = created + sent + answered + failed + paid + abandoned;
+    let mut text = format!("{all:>10} quotes worth {ehash} ehash: {answered} answered, {paid} paid, {failed} failed");
+    for (count, state) in [(created, "created"), (sent, "sent"), (abandoned, "abandoned")] {
+        if *count > 0 {
+            text += &format!(", {count} {state}");
+        }
+    }
+    text
 }

@@ -19,6 +19,8 @@ use stats_sv2::event::{
 use stats_sv2::{CompactTarget, DownstreamId, Event, MinerId, Role, Text, U256, UnixMillis};
 
 use super::miner::{Miner, target_for};
+use super::quotes::{QuoteTotals, Quotes, Share};
+use super::share_hash::hash_like;
 
 /// Median of the miners' hashrates in hashes per second, and the spread of their logarithms: mostly single machines of
 /// today, some much larger.
@@ -58,6 +60,16 @@ pub(crate) struct FleetConfig {
     /// Shares a second that vardiff wants of all miners together.
     pub(crate) rate: f64,
     pub(crate) seed: u64,
+    /// The least difficulty in bits that earns ehash, where the pool asks a mint for quotes. A proxy asks for none.
+    pub(crate) quotes: Option<u32>,
+}
+
+impl FleetConfig {
+    /// A minimum difficulty that about half of the shares of such a fleet reach.
+    pub(crate) fn usual_minimum_difficulty(miners: u32, rate: f64) -> u32 {
+        let share_work = MEDIAN_HASHRATE * f64::from(miners) / rate;
+        share_work.log2().ceil().max(0.0) as u32 + 1
+    }
 }
 
 /// The fleet.
@@ -81,6 +93,7 @@ pub(crate) struct Fleet {
     /// When the next share comes, once that is drawn.
     next_share: Option<f64>,
     network: Network,
+    quotes: Option<Box<Quotes>>,
     next_downstream: u32,
     /// Events that come before the next share.
     due: VecDeque<Event<'static>>,
@@ -128,6 +141,7 @@ impl Fleet {
             total_rate: 0.0,
             next_share: None,
             network,
+            quotes: config.quotes.map(|minimum| Box::new(Quotes::new(minimum, config.seed))),
             next_downstream: 1,
             due: VecDeque::new(),
         };
@@ -151,6 +165,11 @@ impl Fleet {
         &self.miners
     }
 
+    /// What was told about quotes; `None` for a fleet without.
+    pub(crate) fn quotes(&self) -> Option<QuoteTotals> {
+        self.quotes.as_ref().map(|quotes| quotes.totals())
+    }
+
     /// Hashes that each miner has made up to the latest event.
     pub(crate) fn true_work(&self) -> Vec<f64> {
         let since = self.now - (self.slice_ends - self.slice_length);
@@ -171,6 +190,9 @@ impl Fleet {
     pub(crate) fn next_until(&mut self, limit: f64) -> Option<Event<'static>> {
         loop {
             if let Some(event) = self.due.pop_front() {
+                if let Some(quotes) = &mut self.quotes {
+                    quotes.told(&event);
+                }
                 return Some(event);
             }
             let at = match self.next_share {
@@ -180,6 +202,15 @@ impl Fleet {
                     *self.next_share.insert(self.now + wait / self.total_rate)
                 }
             };
+            if let Some(quotes) = &self.quotes
+                && quotes.next_at() <= at.min(self.slice_ends)
+            {
+                if quotes.next_at() > limit {
+                    return None;
+                }
+                self.quote_goes_on();
+                continue;
+            }
             if at < self.slice_ends
                 && let Some(picker) = &self.picker
             {
@@ -203,6 +234,14 @@ impl Fleet {
 
     fn time(&self) -> UnixMillis {
         self.stamp.unwrap_or(UnixMillis(self.start.0 + (self.now * 1000.0) as u64))
+    }
+
+    fn quote_goes_on(&mut self) {
+        self.now = self.quotes.as_ref().map_or(self.now, |quotes| quotes.next_at());
+        let timestamp = self.time();
+        if let Some(quotes) = &mut self.quotes {
+            quotes.step(timestamp, &mut self.due);
+        }
     }
 
     #[inline]
@@ -230,28 +269,23 @@ impl Fleet {
             return MinerShareSubmitted { miner_id, timestamp, target, share }.into();
         }
         // Compact numbers in their normal form are ordered as the numbers themselves.
-        if share.0 <= network.target.0 {
-            self.found_block(index, share);
+        let block_hash = (share.0 <= network.target.0).then(|| self.found_block(index, share));
+        if let Some(quotes) = &mut self.quotes {
+            let share = Share { downstream_id, channel_id, sequence_number, hash: share, told_as: block_hash };
+            quotes.accepted(share, self.now, timestamp, &mut self.due);
         }
         ShareSubmitted { downstream_id, timestamp, channel_id, sequence_number, target, share }.into()
     }
 
-    fn found_block(&mut self, index: usize, share: CompactTarget) {
+    /// Returns the block's hash.
+    fn found_block(&mut self, index: usize, share: CompactTarget) -> U256 {
         let timestamp = self.time();
         self.network.height += 1;
         let Miner { downstream_id, channel_id, .. } = self.miners[index];
-        let (height, block_hash) = (self.network.height, self.hash_like(share));
+        let (height, block_hash) = (self.network.height, hash_like(share, &mut self.rng));
         self.due.push_back(BlockFound { downstream_id, channel_id, timestamp, height, block_hash }.into());
         self.new_tip();
-    }
-
-    /// A hash whose compact form is this one.
-    fn hash_like(&mut self, compact: CompactTarget) -> U256 {
-        let mut bytes: [u8; 32] = self.rng.random();
-        let size = (compact.0 >> 24).clamp(3, 32) as usize;
-        bytes[size..].fill(0);
-        bytes[size - 3..size].copy_from_slice(&compact.0.to_le_bytes()[..3]);
-        U256(bytes)
+        block_hash
     }
 
     fn new_tip(&mut self) {
@@ -392,7 +426,69 @@ mod tests {
     use std::collections::HashMap;
 
     fn fleet(role: Role, miners: u32, rate: f64, seed: u64) -> Fleet {
-        Fleet::new(FleetConfig { role, miners, rate, seed }, UnixMillis(1_700_000_000_000))
+        Fleet::new(FleetConfig { role, miners, rate, seed, quotes: None }, UnixMillis(1_700_000_000_000))
+    }
+
+    fn fleet_with_quotes(miners: u32, rate: f64, seed: u64) -> Fleet {
+        let quotes = Some(FleetConfig::usual_minimum_difficulty(miners, rate));
+        let config = FleetConfig { role: Role::Pool, miners, rate, seed, quotes };
+        Fleet::new(config, UnixMillis(1_700_000_000_000))
+    }
+
+    fn is_about_quotes(event: &Event<'_>) -> bool {
+        event.kind().name().starts_with("quote_")
+    }
+
+    #[test]
+    fn quotes_change_nothing_else() {
+        let (mut with, mut without) = (fleet_with_quotes(20, 50.0, 1), fleet(Role::Pool, 20, 50.0, 1));
+        let mined: Vec<_> = (0..50_000).map(|_| with.next()).filter(|event| !is_about_quotes(event)).collect();
+        assert!(mined.iter().any(|event| matches!(event, Event::BlockFound(_))), "blocks have hashes of their own");
+        for event in mined {
+            assert_eq!(event, without.next());
+        }
+        assert_eq!(without.quotes(), None);
+    }
+
+    #[test]
+    fn looking_more_often_changes_no_quote() {
+        let (mut often, mut once) = (fleet_with_quotes(20, 50.0, 1), fleet_with_quotes(20, 50.0, 1));
+        let mut seen = Vec::new();
+        for tick in 0..2_000 {
+            seen.extend(std::iter::from_fn(|| often.next_until(f64::from(tick) * 0.01)));
+        }
+        let at_once: Vec<_> = std::iter::from_fn(|| once.next_until(19.99)).collect();
+        assert_eq!(seen, at_once);
+        let mut last = UnixMillis(0);
+        for event in &seen {
+            let time = event.timestamp().unwrap();
+            assert!(time >= last, "time does not run backwards");
+            last = time;
+        }
+        let totals = often.quotes().unwrap();
+        assert_eq!(
+            seen.iter().filter(|event| matches!(event, Event::QuoteAnswered(_))).count() as u64,
+            totals.answered
+        );
+        assert!(totals.answered > 100 && totals.pending() < 100, "{totals:?}");
+    }
+
+    #[test]
+    fn about_half_of_the_shares_earn_ehash() {
+        for (miners, rate) in [(50, 50.0), (20, 2.0), (5, 300.0)] {
+            let mut fleet = fleet_with_quotes(miners, rate, 9);
+            let (mut shares, mut worth) = (0_u64, HashMap::new());
+            while shares < 20_000 {
+                match fleet.next() {
+                    Event::ShareSubmitted(_) => shares += 1,
+                    Event::QuoteCreated(quote) => *worth.entry(quote.amount.0).or_insert(0_u64) += 1,
+                    _ => {}
+                }
+            }
+            let part = worth.values().sum::<u64>() as f64 / shares as f64;
+            assert!((0.25..0.75).contains(&part), "{part} of the shares of {miners} miners at {rate} a second");
+            assert!(worth[&1] > worth[&2] && worth[&2] > worth[&8], "each bit more is half as likely: {worth:?}");
+        }
     }
 
     #[test]

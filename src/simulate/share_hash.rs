@@ -1,7 +1,7 @@
 //! Hashes of shares with their true distribution: a share that meets a target is equally likely to be any number up to it.
 
-use rand::RngCore;
-use stats_sv2::CompactTarget;
+use rand::{Rng, RngCore};
+use stats_sv2::{CompactTarget, U256};
 
 /// Bits that the mantissa is widened by before it is scaled, so that small quotients keep three significant bytes.
 const WIDENED_BITS: u32 = 40;
@@ -34,6 +34,15 @@ impl HashesBelow {
         let hash = ((u128::from(self.widened) * u128::from(rng.next_u64())) >> 64) as u64;
         compact(hash.max(1), self.exponent)
     }
+}
+
+/// A whole hash, drawn from those whose compact form is this one.
+pub(super) fn hash_like(compact: CompactTarget, rng: &mut impl RngCore) -> U256 {
+    let mut bytes: [u8; 32] = rng.random();
+    let size = (compact.0 >> 24).clamp(3, 32) as usize;
+    bytes[size..].fill(0);
+    bytes[size - 3..size].copy_from_slice(&compact.0.to_le_bytes()[..3]);
+    U256(bytes)
 }
 
 /// `number * 256^exponent` in compact form. `number` is above zero.

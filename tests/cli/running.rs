@@ -83,6 +83,46 @@ fn what_is_simulated_arrives_everywhere() {
 }
 
 #[test]
+fn simulated_quotes_arrive_as_they_were_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(&config(folder.path()));
+    running.wait_for("/ready", |status, _| status == 200);
+    let without = simulate(&running, &["--publisher", "no-mint"]);
+    assert_eq!((without["quotes"].as_u64(), without["ehash"].as_str()), (Some(0), Some("0")));
+    let report = simulate(&running, &["--quotes"]);
+    let earning_all = simulate(&running, &["--quotes=0", "--publisher", "generous"]);
+    assert!(earning_all["quotes"].as_u64() > report["quotes"].as_u64(), "{report} {earning_all}");
+    running.wait_for("/pipeline", |_, body| {
+        let page: Value = serde_json::from_str(body).unwrap();
+        page["sinks"].as_object().unwrap().values().all(|sink| sink["ledger"]["pending"] == 0)
+    });
+    running.signal("TERM");
+    assert_eq!(code(running.ended()), 0);
+
+    let db = folder.path().join("stats.db");
+    let stats = output(&["stats", "--db", db.to_str().unwrap(), "--json"]);
+    let stats: Value = serde_json::from_slice(&stats.stdout).unwrap();
+    for (publisher, report) in [("no-mint", &without), ("simulated-pool", &report), ("generous", &earning_all)] {
+        let sources = stats["overview"]["sources"].as_array().unwrap();
+        let source = sources.iter().find(|source| source["publisher"] == publisher).unwrap();
+        let totals = &source["channels"]["totals"];
+        assert_eq!((&totals["quotes"], &totals["ehash"]), (&report["quotes"], &report["ehash"]), "{publisher}");
+        let states = source["quotes"].as_object().unwrap();
+        let by_state: u64 = states.values().filter_map(Value::as_u64).sum();
+        assert_eq!(Some(by_state), report["quotes"].as_u64(), "{publisher}: {states:?}");
+        let is_over = states["created"] == 0 && states["sent"] == 0;
+        assert!(is_over, "what had no answer when the pool ended is abandoned: {states:?}");
+    }
+}
+
+#[test]
+fn a_translator_asks_for_no_quotes() {
+    let ended = output(&["simulate", "--role", "proxy", "--quotes", "--to", "127.0.0.1:1"]);
+    assert_eq!(code(ended.status), 2);
+    assert!(text(&ended.stderr).contains("--role pool"), "{}", text(&ended.stderr));
+}
+
+#[test]
 fn the_pages_say_what_they_should() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start(&config(folder.path()));
@@ -200,11 +240,14 @@ fn the_demo_shows_numbers_and_says_where_its_files_are() {
     assert_eq!(code(shown.status), 0, "{}", text(&shown.stderr));
     let shown = text(&shown.stdout);
     assert!(shown.contains("H/s") && shown.contains(place_text), "{shown}");
-    let count = |mark: &str| -> String {
-        let line = shown.lines().find(|line| line.starts_with(mark)).unwrap_or_else(|| panic!("{mark}: {shown}"));
-        line[mark.len()..].trim().to_owned()
+    let said = |mark: &str| -> Vec<String> {
+        shown.lines().filter_map(|line| line.strip_prefix(mark)).map(|rest| rest.trim().to_owned()).collect()
     };
-    assert_eq!(count("simulated"), count("in history"), "{shown}");
+    let (simulated, in_history) = (said("simulated"), said("in history"));
+    assert_eq!(simulated, in_history, "{shown}");
+    let [shares, quotes] = simulated.as_slice() else { panic!("{shown}") };
+    assert!(!shares.starts_with("0 ") && shares.contains("shares accepted"), "{shown}");
+    assert!(!quotes.starts_with("0 ") && quotes.contains(" ehash: ") && !quotes.contains(": 0 answered"), "{shown}");
     for file in ["journal.db", "stats.db", "events.jsonl", "sidecar.toml"] {
         assert!(place.join(file).exists(), "{file}");
     }
