@@ -57,6 +57,7 @@ impl YearDatabase {
         let plan = Plan::new(self);
         let events = life::deliver(&plan, path).context("the sink did not take the events of the year")?;
         let rows = sums::write(&plan, path).context("cannot write the sums of the shares")?;
+        life::settle(path, self.end).context("the sink did not settle the hours")?;
         Ok(Written { rows, events, took: begin.elapsed() })
     }
 }

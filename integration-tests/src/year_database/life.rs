@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use mining_stats::Sv1Difficulty;
-use sidecar_core::{Batch, BlockingSink, Durability, JournalId, Record, RecordKind, Route};
+use rusqlite::{Connection, OpenFlags};
+use sidecar_core::{Batch, BlockingSink, ByteSize, Durability, JournalId, Record, RecordKind, Route};
 use sink_sqlite::{SqliteSettings, SqliteSink};
 use stats_sv2::event::{
     BlockFound, CHANNEL_EXTENDED, ChainTipChanged, ChannelOpened, DownstreamConnected, DownstreamDisconnected,
@@ -43,6 +44,21 @@ pub(super) fn deliver(plan: &Plan, path: &Path) -> Result<u64> {
     }
     sink.close()?;
     Ok(journal.events)
+}
+
+/// Lets the sink settle what is left to settle.
+pub(super) fn settle(path: &Path, end: UnixMillis) -> Result<()> {
+    const LEFT: &str =
+        "SELECT EXISTS (SELECT 1 FROM rollup_1h WHERE bucket < (SELECT value FROM meta WHERE key = 'settled_until'))";
+    let settings = SqliteSettings { disk_budget: ByteSize(u64::MAX), ..SqliteSettings::new(path) };
+    let mut sink = SqliteSink::new(settings, Durability::Process)?;
+    sink.start()?;
+    let reader = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    while reader.query_row(LEFT, [], |row| row.get(0))? {
+        sink.maintain(end)?;
+    }
+    sink.close()?;
+    Ok(())
 }
 
 /// Numbers records as a journal does.

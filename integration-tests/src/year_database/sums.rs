@@ -35,6 +35,7 @@ pub(super) fn write(plan: &Plan, path: &Path) -> Result<u64> {
     let totals = writer.tier(Tier::OneHour)?;
     writer.totals(&totals)?;
     writer.channels()?;
+    writer.settle()?;
     let rows = writer.rows;
     let end = plan.ms(plan.minutes);
     conn.execute("UPDATE series SET last_hour = ?1", [end - end % HOUR_MS])?;
@@ -175,6 +176,37 @@ impl Writer<'_> {
         let mut table = Table::new(self.conn, "total")?;
         table.insert(0, &mut totals.to_vec())?;
         self.rows += table.finish()?;
+        Ok(())
+    }
+
+    /// Moves the hours to where the sink moves them day by day, all but those with ehash, which SQL cannot add up.
+    fn settle(&self) -> Result<()> {
+        const DAY_MS: u64 = 24 * HOUR_MS;
+        let end = self.plan.ms(self.plan.minutes).saturating_sub(DAY_MS);
+        let until = end - end % DAY_MS;
+        for (width, sums, reasons) in
+            [(HOUR_MS, "settled_1h", "settled_rejects_1h"), (DAY_MS, "settled_1d", "settled_rejects_1d")]
+        {
+            self.conn.execute_batch(&format!(
+                "BEGIN;
+                 INSERT INTO {sums} (series, bucket, accepted, work, work_squared, best_share_work, rejected, blocks, quotes)
+                 SELECT series, bucket - bucket % {width}, sum(accepted), sum(work), sum(work_squared), max(best_share_work),
+                   sum(rejected), sum(blocks), sum(quotes)
+                 FROM rollup_1h WHERE bucket < {until} AND ehash IS NULL GROUP BY 1, 2;
+                 INSERT INTO {reasons} (series, bucket, reason, count)
+                 SELECT series, bucket - bucket % {width}, reason, sum(count) FROM rejects_1h WHERE bucket < {until} GROUP BY 1, 2, 3;
+                 COMMIT;"
+            ))?;
+        }
+        self.conn.execute_batch(&format!(
+            "BEGIN;
+             DELETE FROM rollup_1h WHERE bucket < {until} AND ehash IS NULL;
+             DELETE FROM rejects_1h WHERE bucket < {until};
+             UPDATE series SET settled_from = (SELECT min(bucket) FROM settled_1d WHERE series = id);
+             INSERT INTO meta (key, value) VALUES ('settled_until', {until})
+             ON CONFLICT (key) DO UPDATE SET value = excluded.value;
+             COMMIT;"
+        ))?;
         Ok(())
     }
 

@@ -31,14 +31,15 @@ fn the_tiers_agree_the_history_reads_them_and_a_sink_goes_on() {
     year.write(&path).unwrap();
     assert!(year.write(&path).is_err(), "it never writes over a file");
     let whole = sums(&path, "rollup_total", 0, 0);
-    for (table, kind) in [("rollup_1h", 0), ("rollup_1h", 1), ("rollup_total", 1), ("rollup_5m", 0), ("rollup_5m", 2)] {
+    for (table, kind) in [("hours", 0), ("hours", 1), ("rollup_total", 1), ("rollup_5m", 0), ("rollup_5m", 2)] {
         assert!(close(sums(&path, table, kind, 0), whole), "{table} {kind}");
     }
     let two_days = END.0 - END.0 % HOUR_MS - 2 * DAY_MS;
-    assert!(close(sums(&path, "rollup_1m", 1, two_days), sums(&path, "rollup_1h", 1, two_days)));
+    assert!(close(sums(&path, "rollup_1m", 1, two_days), sums(&path, "hours", 1, two_days)));
     let hour = END.0 - END.0 % HOUR_MS - HOUR_MS;
     assert!(close(sums(&path, "rollup_10s", 0, hour), sums(&path, "rollup_1m", 0, hour)));
     let minutes = sums(&path, "rollup_1m", 1, 0);
+    assert!(close(sums(&path, "settled_1d", 1, 0), sums(&path, "settled_1h", 1, 0)));
     let one = |sql: &str| Connection::open(&path).unwrap().query_row(sql, [], |row| row.get::<_, u64>(0)).unwrap();
     assert_eq!(one("SELECT sum(accepted) FROM channels"), whole.0);
     assert_eq!(one("SELECT sum(count) FROM rejects_total r JOIN series s ON s.id = r.series WHERE kind = 0"), whole.1);
@@ -46,6 +47,8 @@ fn the_tiers_agree_the_history_reads_them_and_a_sink_goes_on() {
         one("SELECT count(*) FROM rollup_1m WHERE bucket < (SELECT since FROM kept_since WHERE tier = '1m')"),
         0
     );
+
+    let hours = sums(&path, "rollup_1h", 1, 0);
 
     let history = History::open(&path).unwrap();
     let overview = history.overview(END.0).unwrap();
@@ -72,4 +75,5 @@ fn the_tiers_agree_the_history_reads_them_and_a_sink_goes_on() {
     sink.maintain(END).unwrap();
     sink.close().unwrap();
     assert_eq!(sums(&path, "rollup_1m", 1, 0), minutes, "nothing was too old");
+    assert_eq!(sums(&path, "rollup_1h", 1, 0), hours, "and nothing was left to settle");
 }

@@ -9,7 +9,7 @@ mod quotes;
 mod sessions;
 mod shares;
 
-use mining_stats::{TargetBounds, Tier};
+use mining_stats::TargetBounds;
 use rusqlite::{Connection, params};
 use sidecar_core::{Batch, Record, RecordKind, Route};
 use stats_sv2::event::ShareSubmitted;
@@ -17,6 +17,7 @@ use stats_sv2::{Event, EventKind, Frames, Message, UnixMillis};
 
 use crate::cache::{Cache, SeriesLimits, Session, Source};
 use crate::error::HistoryError;
+use crate::kept::Kept;
 use crate::quote_book::QuoteBook;
 use crate::rollup::Rollup;
 use crate::store;
@@ -36,7 +37,7 @@ pub(crate) fn apply(
     policy: &Policy,
     batch: &Batch,
 ) -> Result<(), HistoryError> {
-    let kept_since = cache.kept_since(conn)?;
+    let kept = cache.kept(conn)?;
     let mut delivered = batch.skip();
     for record in batch.records() {
         if !batch.route().wants_source(&record.publisher) {
@@ -49,7 +50,7 @@ pub(crate) fn apply(
             rollup,
             quotes: &mut cache.quotes,
             policy,
-            kept_since: &kept_since,
+            kept: &kept,
             record,
             source: &mut source,
             session: &mut session,
@@ -66,8 +67,8 @@ pub(crate) fn apply(
     if batch.cursor().is_none() {
         sessions::end_unannounced(conn, cache, batch)?;
     }
-    rollup.flush(conn, &kept_since)?;
-    cache.quotes.flush(conn, &kept_since)?;
+    rollup.flush(conn, &kept)?;
+    cache.quotes.flush(conn, &kept.since)?;
     for source in cache.sources.values_mut() {
         sessions::write_source(conn, source)?;
     }
@@ -83,7 +84,7 @@ struct Run<'a> {
     rollup: &'a mut Rollup,
     quotes: &'a mut QuoteBook,
     policy: &'a Policy,
-    kept_since: &'a [u64; Tier::ALL.len()],
+    kept: &'a Kept,
     record: &'a Record,
     source: &'a mut Source,
     session: &'a mut Session,
@@ -241,10 +242,10 @@ impl Run<'_> {
             }
         }
         if self.rollup.is_full() {
-            self.rollup.flush(self.conn, self.kept_since)?;
+            self.rollup.flush(self.conn, self.kept)?;
         }
         if self.quotes.is_full() {
-            self.quotes.flush(self.conn, self.kept_since)?;
+            self.quotes.flush(self.conn, &self.kept.since)?;
         }
         Ok(())
     }

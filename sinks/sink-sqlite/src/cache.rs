@@ -12,9 +12,9 @@ use sidecar_core::Record;
 use stats_sv2::CompactTarget;
 
 use crate::error::HistoryError;
+use crate::kept::Kept;
 use crate::quote_book::QuoteBook;
 use crate::rollup::{Pending, SeriesRef};
-use crate::schema::Level;
 
 /// Sessions kept in memory.
 const MAX_SESSIONS: usize = 2_048;
@@ -136,7 +136,7 @@ pub(crate) struct Session {
 pub(crate) struct Cache {
     pub(crate) sources: FxHashMap<Arc<str>, Source>,
     pub(crate) sessions: FxHashMap<(i64, u64), Session>,
-    pub(crate) kept_since: Option<[u64; Tier::ALL.len()]>,
+    pub(crate) kept: Option<Kept>,
     pub(crate) quotes: QuoteBook,
 }
 
@@ -160,13 +160,13 @@ impl Cache {
         }
     }
 
-    /// From when on each tier is kept.
-    pub(crate) fn kept_since(&mut self, conn: &Connection) -> Result<[u64; Tier::ALL.len()], HistoryError> {
-        if let Some(kept) = self.kept_since {
+    /// Which times the tables cover.
+    pub(crate) fn kept(&mut self, conn: &Connection) -> Result<Kept, HistoryError> {
+        if let Some(kept) = self.kept {
             return Ok(kept);
         }
-        let kept = load_kept_since(conn)?;
-        self.kept_since = Some(kept);
+        let kept = Kept::load(conn)?;
+        self.kept = Some(kept);
         Ok(kept)
     }
 
@@ -175,8 +175,8 @@ impl Cache {
         if let Some(source) = self.sources.remove(&record.publisher) {
             return Ok(source);
         }
-        let kept = self.kept_since(conn)?;
-        Source::load(conn, record, kept[Level::Tier(Tier::OneMinute).index()])
+        let kept = self.kept(conn)?;
+        Source::load(conn, record, kept.since(Tier::OneMinute))
     }
 
     /// Takes a session out, to be put back after its record.
@@ -191,19 +191,6 @@ impl Cache {
             None => Session::load(conn, source, record),
         }
     }
-}
-
-/// From when on each tier is kept; 0 where nothing was given up yet.
-pub(crate) fn load_kept_since(conn: &Connection) -> Result<[u64; Tier::ALL.len()], HistoryError> {
-    let mut kept = [0; Tier::ALL.len()];
-    for tier in Tier::ALL {
-        kept[Level::Tier(tier).index()] = conn
-            .prepare_cached("SELECT since FROM kept_since WHERE tier = ?1")?
-            .query_row([tier.name()], |row| row.get(0))
-            .optional()?
-            .unwrap_or(0);
-    }
-    Ok(kept)
 }
 
 impl Source {

@@ -9,6 +9,7 @@ mod apply;
 mod cache;
 pub mod config;
 pub mod error;
+mod kept;
 mod latency;
 pub mod query;
 pub mod quote;
@@ -17,6 +18,7 @@ mod retention;
 mod rollup;
 mod salvage;
 pub mod schema;
+mod settling;
 pub mod sink;
 mod store;
 #[cfg(test)]

@@ -3,6 +3,7 @@
 //! Every answer says which window it is about, how many shares it rests on and how much time was observed. Each call reads
 //! one consistent state and holds no read transaction afterwards, so that it never keeps the WAL from being checkpointed.
 
+mod buckets;
 mod downstreams;
 mod lists;
 mod miners;
@@ -37,8 +38,9 @@ pub use series::{Point, SeriesAnswer, SeriesQuery};
 pub use windows::{WINDOWS, WindowReading};
 pub use worker::{PastConnection, WorkerDetail};
 
-use crate::cache::{SeriesKind, load_kept_since};
+use crate::cache::SeriesKind;
 use crate::error::HistoryError;
+use crate::kept::Kept;
 use crate::rollup::SeriesRef;
 use crate::schema;
 
@@ -218,6 +220,6 @@ fn find_series(conn: &Connection, source: i64, kind: SeriesKind, name: &str) -> 
 
 /// The tiers of a series, with the time from which on each is kept.
 fn tiers_of(conn: &Connection, series: SeriesRef) -> Result<Vec<(Tier, u64)>, QueryError> {
-    let kept = load_kept_since(conn)?;
-    Ok(Tier::ALL.into_iter().zip(kept).filter(|(tier, _)| series.has(schema::Level::Tier(*tier))).collect())
+    let kept = Kept::load(conn)?;
+    Ok(Tier::ALL.into_iter().zip(kept.since).filter(|(tier, _)| series.has(schema::Level::Tier(*tier))).collect())
 }

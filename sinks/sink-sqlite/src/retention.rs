@@ -4,11 +4,13 @@
 use mining_stats::Tier;
 use rusqlite::{Connection, TransactionBehavior, params};
 
-use crate::cache::{SeriesKind, load_kept_since};
+use crate::cache::SeriesKind;
 use crate::config::SqliteSettings;
 use crate::error::HistoryError;
+use crate::kept::{DAY_MS, Kept};
 use crate::quote_book::StateCounts;
-use crate::schema::{Level, QUOTE_LEVELS};
+use crate::schema::QUOTE_LEVELS;
+use crate::settling;
 
 /// Rows of one table that a call deletes at most.
 const ROWS_PER_CALL: u32 = 5_000;
@@ -35,48 +37,45 @@ pub(crate) struct Maintained {
 /// Does what is due at `now`.
 pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u64) -> Result<Maintained, HistoryError> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let before = load_kept_since(&tx)?;
+    let before = Kept::load(&tx)?;
     let mut kept = before;
     for tier in Tier::ALL {
         let due = tier.bucket_of(now.saturating_sub(settings.retention.tier_ms(tier)));
-        let since = &mut kept[Level::Tier(tier).index()];
+        let since = kept.since_mut(tier);
         *since = (*since).max(due);
     }
+    kept.settled_until = kept.settled_until.max(settling::settled_until(&tx, now)?);
     let mut quotes_since = now.saturating_sub(settings.retention.quotes_ms());
     let backlog = has_backlog(&tx, &kept)?;
     if !backlog && used_bytes(&tx)? > settings.disk_budget.0 {
         shrink(&tx, settings, now, &mut kept, &mut quotes_since)?;
     }
+    kept.write(&tx, &before)?;
     for tier in Tier::ALL {
-        let index = Level::Tier(tier).index();
-        if kept[index] > before[index] {
-            tx.prepare_cached(
-                "INSERT INTO kept_since (tier, since) VALUES (?1, ?2) ON CONFLICT (tier) DO UPDATE SET since = excluded.since",
-            )?
-            .execute(params![tier.name(), kept[index]])?;
-        }
-        delete_buckets(&tx, tier, kept[index])?;
+        delete_buckets(&tx, tier, kept.since(tier))?;
     }
+    settling::delete_before(&tx, kept.since(Tier::OneHour))?;
+    settling::settle(&tx, kept.settled_until)?;
     delete_quotes(&tx, quotes_since, settings.max_quotes, &kept)?;
-    let samples = Level::Tier(Tier::FiveMinutes).index();
     // Every five minutes is enough: these tables are small, but some of the look-ups read all of one.
-    let forgotten = kept[samples] > before[samples] && delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?;
+    let is_time = kept.since(Tier::FiveMinutes) > before.since(Tier::FiveMinutes);
+    let forgotten = is_time && delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?;
     tx.commit()?;
     give_back_pages(conn)?;
     Ok(Maintained { forgets_rows: forgotten || kept != before })
 }
 
 /// Whether rows wait that an earlier call could not delete in its share of work.
-fn has_backlog(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<bool, HistoryError> {
+fn has_backlog(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
     for tier in Tier::ALL {
         let waits: bool = conn
             .prepare_cached(&format!("SELECT EXISTS (SELECT 1 FROM rollup_{} WHERE bucket < ?1)", tier.name()))?
-            .query_row([kept[Level::Tier(tier).index()]], |row| row.get(0))?;
+            .query_row([kept.since(tier)], |row| row.get(0))?;
         if waits {
             return Ok(true);
         }
     }
-    Ok(false)
+    settling::has_before(conn, kept.since(Tier::OneHour))
 }
 
 fn delete_buckets(conn: &Connection, tier: Tier, since: u64) -> Result<(), HistoryError> {
@@ -93,12 +92,7 @@ fn delete_buckets(conn: &Connection, tier: Tier, since: u64) -> Result<(), Histo
 
 /// Quotes that are too old or too many, the first ones first; what was counted of them stays. A quote that still waits for
 /// its answer is given up with them.
-fn delete_quotes(
-    conn: &Connection,
-    since: u64,
-    max_quotes: u32,
-    kept: &[u64; Tier::ALL.len()],
-) -> Result<(), HistoryError> {
+fn delete_quotes(conn: &Connection, since: u64, max_quotes: u32, kept: &Kept) -> Result<(), HistoryError> {
     let mut counts = StateCounts::default();
     for (condition, limit) in [
         ("noted_at < ?1 ORDER BY noted_at", since),
@@ -120,7 +114,7 @@ fn delete_quotes(
     )?
     .execute(params![since, ROWS_PER_CALL])?;
     for level in QUOTE_LEVELS {
-        let Some(since) = kept.get(level.index()) else { continue };
+        let Some(since) = kept.since.get(level.index()) else { continue };
         for (table, key) in [("quote_times", "stage, slot"), ("quote_notes", "kind, code")] {
             let key = format!("level, bucket, source, {key}");
             conn.prepare_cached(&format!(
@@ -134,8 +128,8 @@ fn delete_quotes(
 }
 
 /// Closed objects, spans and losses older than every bucket; series of which nothing is left.
-fn delete_closed(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<bool, HistoryError> {
-    let oldest = kept.iter().copied().min().unwrap_or(0);
+fn delete_closed(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
+    let oldest = kept.since.iter().copied().min().unwrap_or(0);
     let mut deleted = 0;
     for (table, condition) in [
         ("channels", "closed_at < ?1"),
@@ -167,9 +161,9 @@ fn delete_closed(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<boo
 
 /// Series of which nothing is left: connections have five-minute samples only, names go with their last hour bucket and
 /// their totals with them.
-fn delete_series(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<bool, HistoryError> {
-    let hours = kept[Level::Tier(Tier::OneHour).index()];
-    let samples = kept[Level::Tier(Tier::FiveMinutes).index()];
+fn delete_series(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
+    let hours = kept.since(Tier::OneHour);
+    let samples = kept.since(Tier::FiveMinutes);
     let mut deleted = false;
     for (kind, table, column, since) in [
         (SeriesKind::Identity, "channels", "identity", hours),
@@ -193,6 +187,7 @@ fn delete_series(conn: &Connection, kept: &[u64; Tier::ALL.len()]) -> Result<boo
         for series in gone.collect::<Result<Vec<_>, _>>()? {
             conn.prepare_cached("DELETE FROM rollup_total WHERE bucket = 0 AND series = ?1")?.execute([series])?;
             conn.prepare_cached("DELETE FROM rejects_total WHERE bucket = 0 AND series = ?1")?.execute([series])?;
+            settling::delete_series(conn, series)?;
             deleted = true;
         }
     }
@@ -211,7 +206,7 @@ fn shrink(
     conn: &Connection,
     settings: &SqliteSettings,
     now: u64,
-    kept: &mut [u64; Tier::ALL.len()],
+    kept: &mut Kept,
     quotes_since: &mut u64,
 ) -> Result<(), HistoryError> {
     let oldest_quote: Option<u64> = conn.query_row("SELECT min(noted_at) FROM quotes", [], |row| row.get(0))?;
@@ -221,22 +216,24 @@ fn shrink(
     for tier in Tier::ALL {
         let oldest: Option<u64> =
             conn.query_row(&format!("SELECT min(bucket) FROM rollup_{}", tier.name()), [], |row| row.get(0))?;
-        let Some(oldest) = oldest else { continue };
+        let settled = if tier == Tier::OneHour { settling::oldest(conn)? } else { None };
+        let Some(oldest) = oldest.into_iter().chain(settled).min() else { continue };
         let whole = settings.retention.tier_ms(tier);
-        // The bucket that is being filled stays.
-        if now.saturating_sub(oldest) <= tier.width_ms() {
+        // What is settled goes by the day. The bucket that is being filled stays.
+        let width = if settled.is_some() { DAY_MS } else { tier.width_ms() };
+        if now.saturating_sub(oldest) <= width {
             continue;
         }
         let part = part(oldest, whole);
         if widest.is_none_or(|(found, ..)| part > found) {
-            widest = Some((part, tier, oldest));
+            let step = (now.saturating_sub(oldest) / BUDGET_STEP).max(width);
+            widest = Some((part, tier, oldest + step));
         }
     }
     match widest {
-        Some((part, tier, oldest)) if part >= quotes_part => {
-            let step = (now.saturating_sub(oldest) / BUDGET_STEP).max(tier.width_ms());
-            let since = &mut kept[Level::Tier(tier).index()];
-            *since = (*since).max(tier.bucket_of(oldest + step));
+        Some((part, tier, limit)) if part >= quotes_part => {
+            let since = kept.since_mut(tier);
+            *since = (*since).max(tier.bucket_of(limit));
             tracing::info!(
                 tier = tier.name(),
                 kept_since_ms = *since,

@@ -4,17 +4,20 @@
 //! made from them at the flush, and all are written as `row = row + difference`. Deriving a coarse tier later, when its finer
 //! bucket closes, would write less, but then a late event or a crash between the two needs a rule of its own. Here every
 //! level gets the same differences in the same transaction, so that counts over a tier equal those of the tier below by
-//! construction.
+//! construction. Only the place of an hour depends on its age: see [`crate::settling`].
 
 use mining_stats::{RejectReason, ShareCredit, Spans, Sums, Tier};
 use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 
 use crate::error::HistoryError;
-use crate::schema::Level;
+use crate::kept::{DAY_MS, Kept};
+use crate::schema::{Level, Table};
 
 /// Gathered buckets at most; more are written before the transaction ends (an event stream with wild timestamps).
 const MAX_GATHERED: usize = 16_384;
+
+const FIVE_MINUTES: u64 = Tier::FiveMinutes.width_ms();
 
 /// Series whose last hour is remembered at most.
 const MAX_LAST_HOURS: usize = 200_000;
@@ -108,11 +111,11 @@ pub(crate) struct Rollup {
     gathered: FxHashMap<(i64, u64), (u8, Sums)>,
     /// The last hour in which a series was seen, as the table knows it.
     last_hours: FxHashMap<i64, u64>,
-    statements: Vec<LevelSql>,
+    statements: Vec<(Table, TableSql)>,
 }
 
 #[derive(Debug)]
-struct LevelSql {
+struct TableSql {
     shares: String,
     everything: String,
     rejects: String,
@@ -137,29 +140,37 @@ impl Rollup {
         self.last_hours = FxHashMap::default();
     }
 
-    /// Adds what was gathered to the tables: to each level from which on `kept_since` keeps the bucket.
-    pub(crate) fn flush(&mut self, conn: &Connection, kept_since: &[u64; Tier::ALL.len()]) -> Result<(), HistoryError> {
+    /// Adds what was gathered to the tables that keep its time.
+    pub(crate) fn flush(&mut self, conn: &Connection, kept: &Kept) -> Result<(), HistoryError> {
         if self.gathered.is_empty() {
             return Ok(());
         }
         if self.statements.is_empty() {
-            self.statements = Level::ALL.into_iter().map(LevelSql::of).collect();
+            self.statements = Table::ALL.into_iter().map(|table| (table, TableSql::of(table))).collect();
         }
         let mut ordered: Vec<(u64, i64, u8, &Sums)> =
             self.gathered.iter().map(|((series, bucket), (levels, sums))| (*bucket, *series, *levels, sums)).collect();
-        for level in Level::ALL {
+        let is_late = ordered.iter().any(|(bucket, ..)| kept.admits(Table::SettledHours, *bucket));
+        for (table, sql) in &self.statements {
+            let table = *table;
             // In the order of the table's key, so that the pages are visited one after the other.
-            ordered.sort_unstable_by_key(|(bucket, series, ..)| (level.bucket_of(*bucket), *series));
-            let since = kept_since.get(level.index()).copied().unwrap_or(0);
-            let sql = &self.statements[level.index()];
+            match table {
+                Table::Level(_) => {
+                    ordered.sort_unstable_by_key(|(bucket, series, ..)| (table.bucket_of(*bucket), *series));
+                }
+                Table::SettledHours | Table::SettledDays if is_late => {
+                    ordered.sort_unstable_by_key(|(bucket, series, ..)| (*series, table.bucket_of(*bucket)));
+                }
+                Table::SettledHours | Table::SettledDays => continue,
+            }
             let mut shares = conn.prepare_cached(&sql.shares)?;
             let mut everything = conn.prepare_cached(&sql.everything)?;
             let mut rejects = conn.prepare_cached(&sql.rejects)?;
             let mut group = ordered
                 .iter()
-                .filter(|(_, series, levels, _)| SeriesRef { id: *series, levels: *levels }.has(level))
-                .map(|(bucket, series, _, sums)| (level.bucket_of(*bucket), *series, *sums))
-                .filter(|(bucket, ..)| *bucket >= since)
+                .filter(|(_, series, levels, _)| SeriesRef { id: *series, levels: *levels }.has(table.level()))
+                .filter(|(bucket, ..)| kept.admits(table, *bucket))
+                .map(|(bucket, series, _, sums)| (table.bucket_of(*bucket), *series, *sums))
                 .peekable();
             while let Some((bucket, series, first)) = group.next() {
                 let mut merged;
@@ -207,6 +218,17 @@ impl Rollup {
                 }
             }
         }
+        if is_late {
+            let mut settled = conn.prepare_cached(
+                "UPDATE series SET settled_from = ?2 WHERE id = ?1 AND (settled_from IS NULL OR settled_from > ?2)",
+            )?;
+            for (bucket, series, levels, _) in &ordered {
+                let series = SeriesRef { id: *series, levels: *levels };
+                if series.has(Table::SettledDays.level()) && kept.admits(Table::SettledDays, *bucket) {
+                    settled.execute(params![series.id, Table::SettledDays.bucket_of(*bucket)])?;
+                }
+            }
+        }
         let mut seen = conn.prepare_cached("UPDATE series SET last_hour = max(last_hour, ?2) WHERE id = ?1")?;
         for (bucket, series, ..) in &ordered {
             let hour = Tier::OneHour.bucket_of(*bucket);
@@ -232,34 +254,24 @@ fn is_plain(sums: &Sums) -> bool {
         && !sums.squares_are_lower_bound
 }
 
-impl LevelSql {
-    fn of(level: Level) -> Self {
-        let suffix = level.suffix();
-        let columns = "bucket, series, accepted, work, work_squared, best_share_work";
-        let add = "accepted = accepted + excluded.accepted, work = work + excluded.work, \
-                   work_squared = work_squared + excluded.work_squared, \
-                   best_share_work = max(best_share_work, excluded.best_share_work)";
+impl TableSql {
+    fn of(table: Table) -> Self {
+        let (rollup, reasons) = (table.rollup(), table.rejects());
+        let (columns, add, add_reasons) = (Table::columns(), Table::add(), Table::ADD_REASONS);
         Self {
             shares: format!(
-                "INSERT INTO rollup_{suffix} ({columns}) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT (bucket, series) DO UPDATE SET {add}"
+                "INSERT INTO {rollup} (bucket, series, accepted, work, work_squared, best_share_work)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT (bucket, series) DO UPDATE SET accepted = accepted + excluded.accepted,
+                   work = work + excluded.work, work_squared = work_squared + excluded.work_squared,
+                   best_share_work = max(best_share_work, excluded.best_share_work)"
             ),
             everything: format!(
-                "INSERT INTO rollup_{suffix} ({columns}, invalid_target, rejected, squares_are_lower_bound, unrated_shares,
-                   unrated_work, unrated_work_squared, blocks, quotes, ehash)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
-                 ON CONFLICT (bucket, series) DO UPDATE SET {add}, invalid_target = invalid_target + excluded.invalid_target,
-                   rejected = rejected + excluded.rejected,
-                   squares_are_lower_bound = max(squares_are_lower_bound, excluded.squares_are_lower_bound),
-                   unrated_shares = unrated_shares + excluded.unrated_shares,
-                   unrated_work = unrated_work + excluded.unrated_work,
-                   unrated_work_squared = unrated_work_squared + excluded.unrated_work_squared,
-                   blocks = blocks + excluded.blocks, quotes = quotes + excluded.quotes,
-                   ehash = iif(excluded.ehash IS NULL, ehash, ehash_add(ehash, excluded.ehash))"
+                "INSERT INTO {rollup} (bucket, series, {columns})
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) {add}"
             ),
             rejects: format!(
-                "INSERT INTO rejects_{suffix} (bucket, series, reason, count) VALUES (?1, ?2, ?3, ?4)
-                 ON CONFLICT (bucket, series, reason) DO UPDATE SET count = count + excluded.count"
+                "INSERT INTO {reasons} (bucket, series, reason, count) VALUES (?1, ?2, ?3, ?4) {add_reasons}"
             ),
         }
     }
@@ -269,30 +281,39 @@ impl LevelSql {
 /// unrated, on every level. Sums that are gathered must be flushed before. Slots must not have been struck before.
 pub(crate) fn strike(conn: &Connection, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
     let minute = Level::Tier(Tier::OneMinute).suffix();
-    for level in [Level::Tier(Tier::FiveMinutes), Level::Tier(Tier::OneHour), Level::Total] {
-        let bucket = match level {
-            Level::Tier(tier) => format!("m.bucket - m.bucket % {}", tier.width_ms()),
-            Level::Total => "0".to_owned(),
-        };
+    let hour = format!("m.bucket - m.bucket % {}", Tier::OneHour.width_ms());
+    // A row of hours that moves takes its unrated part along, so each hour is struck where it has a row.
+    let has_row = format!("EXISTS (SELECT 1 FROM rollup_1h h WHERE h.bucket = {hour} AND h.series = m.series)");
+    for (table, bucket, which) in [
+        (Table::Level(Level::Tier(Tier::FiveMinutes)), format!("m.bucket - m.bucket % {FIVE_MINUTES}"), "true"),
+        (Table::HOURS, hour.clone(), "true"),
+        (Table::SettledHours, hour.clone(), &format!("NOT {has_row}")),
+        (Table::SettledDays, format!("m.bucket - m.bucket % {DAY_MS}"), &format!("NOT {has_row}")),
+        (Table::Level(Level::Total), "0".to_owned(), "true"),
+    ] {
         conn.prepare_cached(&format!(
-            "UPDATE rollup_{suffix} AS u SET unrated_shares = u.unrated_shares + d.shares,
+            "UPDATE {rollup} AS u SET unrated_shares = u.unrated_shares + d.shares,
                unrated_work = u.unrated_work + d.work, unrated_work_squared = u.unrated_work_squared + d.squares
              FROM (SELECT {bucket} AS bucket, m.series AS series,
                      sum(m.accepted - m.invalid_target - m.unrated_shares) AS shares, sum(m.work - m.unrated_work) AS work,
                      sum(m.work_squared - m.unrated_work_squared) AS squares
                    FROM rollup_{minute} m JOIN series s ON s.id = m.series
-                   WHERE m.bucket >= ?2 AND m.bucket < ?3 AND s.source = ?1 GROUP BY 1, 2) AS d
+                   WHERE m.bucket >= ?2 AND m.bucket < ?3 AND s.source = ?1 AND {which} GROUP BY 1, 2) AS d
              WHERE u.bucket = d.bucket AND u.series = d.series",
-            suffix = level.suffix()
+            rollup = table.rollup()
         ))?
         .execute(params![source, from, to])?;
     }
-    let five = Tier::FiveMinutes.width_ms();
     // Series whose finest tier is five minutes lose the whole of it.
     let ranges = [
         (Tier::TenSeconds, from, to, "levels & 1"),
         (Tier::OneMinute, from, to, "levels & 2"),
-        (Tier::FiveMinutes, from / five * five, to.div_ceil(five) * five, "levels & 3 = 0"),
+        (
+            Tier::FiveMinutes,
+            from / FIVE_MINUTES * FIVE_MINUTES,
+            to.div_ceil(FIVE_MINUTES) * FIVE_MINUTES,
+            "levels & 3 = 0",
+        ),
     ];
     for (tier, from, to, which) in ranges {
         conn.prepare_cached(&format!(

@@ -7,13 +7,14 @@ use mining_stats::Tier;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::HistoryError;
+use crate::settling::start_of_day;
 
 /// `PRAGMA application_id` of a history file ("HPSC"): tells it from other SQLite files.
 pub const APPLICATION_ID: i32 = 0x4850_5343;
 
 /// The migrations, oldest first. The version of a file is how many of them it has seen. Never change one that was
 /// released; add another.
-pub(crate) const MIGRATIONS: &[fn() -> String] = &[first_version, quotes_with_their_life];
+pub(crate) const MIGRATIONS: &[fn() -> String] = &[first_version, quotes_with_their_life, settled_hours];
 
 /// A table of sums: one of the tiers, or the totals that are kept for ever in bucket 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -61,6 +62,105 @@ impl Level {
     }
 }
 
+/// The columns of a table of sums that add up, each with how; beside them there is `ehash`.
+pub(crate) const COUNTED: [(&str, &str); 12] = [
+    ("accepted", "sum"),
+    ("work", "sum"),
+    ("work_squared", "sum"),
+    ("best_share_work", "max"),
+    ("invalid_target", "sum"),
+    ("rejected", "sum"),
+    ("squares_are_lower_bound", "max"),
+    ("unrated_shares", "sum"),
+    ("unrated_work", "sum"),
+    ("unrated_work_squared", "sum"),
+    ("blocks", "sum"),
+    ("quotes", "sum"),
+];
+
+/// Where sums go: a table of them, with one of rejected shares by reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Table {
+    /// Those of a level, in the order of time.
+    Level(Level),
+    /// Hours that are settled, in the order of series; see [`crate::settling`].
+    SettledHours,
+    /// Whole days of settled hours.
+    SettledDays,
+}
+
+impl Table {
+    /// The hours that are not settled.
+    pub(crate) const HOURS: Self = Self::Level(Level::Tier(Tier::OneHour));
+
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Level(Level::ALL[0]),
+        Self::Level(Level::ALL[1]),
+        Self::Level(Level::ALL[2]),
+        Self::Level(Level::ALL[3]),
+        Self::Level(Level::ALL[4]),
+        Self::SettledHours,
+        Self::SettledDays,
+    ];
+
+    /// Series of this level have rows in it.
+    pub(crate) const fn level(self) -> Level {
+        match self {
+            Self::Level(level) => level,
+            Self::SettledHours | Self::SettledDays => Level::Tier(Tier::OneHour),
+        }
+    }
+
+    /// The name of the sums.
+    pub(crate) fn rollup(self) -> String {
+        match self {
+            Self::Level(level) => format!("rollup_{}", level.suffix()),
+            Self::SettledHours => "settled_1h".to_owned(),
+            Self::SettledDays => "settled_1d".to_owned(),
+        }
+    }
+
+    /// The name of the reasons.
+    pub(crate) fn rejects(self) -> String {
+        match self {
+            Self::Level(level) => format!("rejects_{}", level.suffix()),
+            Self::SettledHours => "settled_rejects_1h".to_owned(),
+            Self::SettledDays => "settled_rejects_1d".to_owned(),
+        }
+    }
+
+    /// Start of the bucket that holds this time.
+    pub(crate) const fn bucket_of(self, time_ms: u64) -> u64 {
+        match self {
+            Self::Level(level) => level.bucket_of(time_ms),
+            Self::SettledHours => Tier::OneHour.bucket_of(time_ms),
+            Self::SettledDays => start_of_day(time_ms),
+        }
+    }
+
+    /// The columns of its sums besides the key.
+    pub(crate) fn columns() -> String {
+        COUNTED.map(|(column, _)| column).join(", ") + ", ehash"
+    }
+
+    /// What an insertion does where the bucket has sums already.
+    pub(crate) fn add() -> String {
+        let columns = COUNTED.map(|(column, how)| match how {
+            "max" => format!("{column} = max({column}, excluded.{column})"),
+            _ => format!("{column} = {column} + excluded.{column}"),
+        });
+        format!(
+            "ON CONFLICT (bucket, series) DO UPDATE SET {},
+               ehash = iif(excluded.ehash IS NULL, ehash, ehash_add(ehash, excluded.ehash))",
+            columns.join(", ")
+        )
+    }
+
+    /// The same for reasons.
+    pub(crate) const ADD_REASONS: &str =
+        "ON CONFLICT (bucket, series, reason) DO UPDATE SET count = count + excluded.count";
+}
+
 /// The levels at which latencies and failures of quotes are kept, the finest first.
 pub(crate) const QUOTE_LEVELS: [Level; 3] = [Level::Tier(Tier::OneMinute), Level::Tier(Tier::OneHour), Level::Total];
 
@@ -96,6 +196,14 @@ pub(crate) fn migrate(conn: &mut Connection, migrations: &[fn() -> String]) -> R
     Ok(())
 }
 
+/// The columns of every table of sums besides its key.
+const SUM_COLUMNS: &str = "accepted INTEGER NOT NULL, work REAL NOT NULL, work_squared REAL NOT NULL, \
+best_share_work REAL NOT NULL,
+                invalid_target INTEGER NOT NULL DEFAULT 0, rejected INTEGER NOT NULL DEFAULT 0,
+                squares_are_lower_bound INTEGER NOT NULL DEFAULT 0, unrated_shares INTEGER NOT NULL DEFAULT 0,
+                unrated_work REAL NOT NULL DEFAULT 0, unrated_work_squared REAL NOT NULL DEFAULT 0,
+                blocks INTEGER NOT NULL DEFAULT 0, quotes INTEGER NOT NULL DEFAULT 0, ehash BLOB";
+
 fn first_version() -> String {
     let mut sql = String::from(TABLES);
     for level in Level::ALL {
@@ -105,11 +213,7 @@ fn first_version() -> String {
         sql.push_str(&format!(
             "CREATE TABLE rollup_{suffix} (
                 bucket INTEGER NOT NULL, series INTEGER NOT NULL,
-                accepted INTEGER NOT NULL, work REAL NOT NULL, work_squared REAL NOT NULL, best_share_work REAL NOT NULL,
-                invalid_target INTEGER NOT NULL DEFAULT 0, rejected INTEGER NOT NULL DEFAULT 0,
-                squares_are_lower_bound INTEGER NOT NULL DEFAULT 0, unrated_shares INTEGER NOT NULL DEFAULT 0,
-                unrated_work REAL NOT NULL DEFAULT 0, unrated_work_squared REAL NOT NULL DEFAULT 0,
-                blocks INTEGER NOT NULL DEFAULT 0, quotes INTEGER NOT NULL DEFAULT 0, ehash BLOB,
+                {SUM_COLUMNS},
                 PRIMARY KEY (bucket, series)) STRICT, WITHOUT ROWID;
              CREATE TABLE rejects_{suffix} (
                 bucket INTEGER NOT NULL, series INTEGER NOT NULL, reason INTEGER NOT NULL, count INTEGER NOT NULL,
@@ -155,6 +259,35 @@ fn quotes_with_their_life() -> String {
     }
     let digits: Vec<String> = (0..32).map(|place| format!("({}, {:e})", place + 1, 16_f64.powi(31 - place))).collect();
     sql.push_str(&format!("INSERT INTO ehash_digits (place, weight) VALUES {};\n", digits.join(", ")));
+    sql
+}
+
+/// Version 3: hours that are settled, in the order of series, and their days. They move there little by little.
+fn settled_hours() -> String {
+    let mut sql = String::from(
+        "-- The oldest day of which something is settled.
+         ALTER TABLE series ADD COLUMN settled_from INTEGER;
+         CREATE INDEX series_by_settled_from ON series (settled_from) WHERE settled_from IS NOT NULL;\n",
+    );
+    for table in [Table::SettledHours, Table::SettledDays] {
+        sql.push_str(&format!(
+            "CREATE TABLE {rollup} (
+                series INTEGER NOT NULL, bucket INTEGER NOT NULL,
+                {SUM_COLUMNS},
+                PRIMARY KEY (series, bucket)) STRICT, WITHOUT ROWID;
+             CREATE TABLE {rejects} (
+                series INTEGER NOT NULL, bucket INTEGER NOT NULL, reason INTEGER NOT NULL, count INTEGER NOT NULL,
+                PRIMARY KEY (series, bucket, reason)) STRICT, WITHOUT ROWID;\n",
+            rollup = table.rollup(),
+            rejects = table.rejects()
+        ));
+    }
+    let columns = Table::columns();
+    sql.push_str(&format!(
+        "-- Every hour, settled or not; while one moves it may have two rows, which add up.
+         CREATE VIEW hours (bucket, series, {columns}) AS
+         SELECT bucket, series, {columns} FROM settled_1h UNION ALL SELECT bucket, series, {columns} FROM rollup_1h;\n"
+    ));
     sql
 }
 

@@ -10,6 +10,7 @@ mod objects;
 mod quotes;
 mod reading;
 mod retention;
+mod settling;
 mod values;
 
 use std::path::{Path, PathBuf};

@@ -192,7 +192,7 @@ impl Run<'_> {
         }
         // What waits counts under the old verdict first, so that the tables hold all that came before the loss.
         self.spill()?;
-        self.rollup.flush(self.conn, self.kept_since)?;
+        self.rollup.flush(self.conn, self.kept)?;
         for (from, to) in new.as_slice() {
             rollup::strike(self.conn, self.source.row, *from, *to)?;
         }

@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use stats_sv2::U256;
 
-use crate::cache::{SeriesKind, load_kept_since};
+use crate::cache::SeriesKind;
+use crate::kept::Kept;
 use crate::query::overview::{Totals, totals};
 use crate::query::presence::{ObservedTime, presence_of_all};
 use crate::query::series::work_of_target;
@@ -98,7 +99,7 @@ pub(super) fn workers(
         conn.query_row("SELECT last_event_at FROM sources WHERE id = ?1", [source], |row| row.get(0))?;
     // Ten-second buckets are kept for some workers only; minutes for all.
     let kept: Vec<(Tier, u64)> =
-        Tier::ALL.into_iter().zip(load_kept_since(conn)?).filter(|(tier, _)| *tier > Tier::TenSeconds).collect();
+        Tier::ALL.into_iter().zip(Kept::load(conn)?.since).filter(|(tier, _)| *tier > Tier::TenSeconds).collect();
     let cover = Cover::from_on(now_ms.saturating_sub(window_ms), now_ms, &kept);
     let sums = cover.sums_of_all(conn, source)?;
     let time = ObservedTime::of_source(conn, source, cover.from, now_ms)?;

@@ -9,11 +9,12 @@ use serde::Serialize;
 use stats_sv2::Role;
 
 use crate::cache::SeriesKind;
+use crate::query::buckets::{SINGLE, sums_of_row};
 use crate::query::lists::{BlockView, blocks};
 use crate::query::presence::ObservedTime;
 use crate::query::quotes::{QuoteCounts, quote_counts};
 use crate::query::series::{share_work, work_of_target};
-use crate::query::windows::{Cover, SINGLE, WINDOWS, WindowReading, sums_of_row};
+use crate::query::windows::{Cover, WINDOWS, WindowReading};
 use crate::query::{QueryError, Subject, find_series, tiers_of};
 use crate::rollup::SeriesRef;
 use crate::schema;

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 use serde::Serialize;
 use stats_sv2::U256;
 
-use crate::cache::load_kept_since;
+use crate::kept::Kept;
 use crate::latency::Latencies;
 use crate::query::{History, MAX_ROWS, QueryError, source_row};
 use crate::quote::{QuoteNote, QuoteStage, QuoteState};
@@ -52,10 +52,10 @@ impl History {
     pub fn quote_report(&self, publisher: &str, window_ms: u64, now_ms: u64) -> Result<QuoteReport, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         let source = source_row(&tx, publisher)?;
-        let kept = load_kept_since(&tx)?;
+        let kept = Kept::load(&tx)?;
         let start = now_ms.saturating_sub(window_ms);
         let minutes = Level::Tier(Tier::OneMinute);
-        let has_minutes = window_ms <= MINUTES_UP_TO_MS && kept[minutes.index()] <= minutes.bucket_of(start);
+        let has_minutes = window_ms <= MINUTES_UP_TO_MS && kept.since(Tier::OneMinute) <= minutes.bucket_of(start);
         let level = if has_minutes { minutes } else { Level::Tier(Tier::OneHour) };
         Ok(QuoteReport {
             by_state: by_state(&tx, source)?,

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use mining_stats::{RejectReason, Step, Tier};
-use rusqlite::{Connection, params};
+use mining_stats::{Step, Tier};
+use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::query::buckets::{reasons_over, sums_over};
 use crate::query::series::SeriesQuery;
-use crate::query::windows::for_each_bucket;
 use crate::query::{History, QueryError, find_series, source_row, tiers_of};
 
 impl History {
@@ -59,29 +59,12 @@ fn rejects(conn: &Connection, query: &SeriesQuery) -> Result<RejectsView, QueryE
         rejected: 0,
         by_reason: BTreeMap::new(),
     };
-    let sql = format!("SELECT reason, count FROM rejects_{} WHERE bucket = ?1 AND series = ?2", tier.name());
-    let mut reasons = conn.prepare_cached(&sql)?;
-    let mut failure = None;
-    for_each_bucket(conn, tier, series, from, to, |bucket, sums| {
-        view.accepted += sums.accepted;
-        view.invalid_target += sums.invalid_target;
-        let rejected = sums.rejected_total();
-        view.rejected += rejected;
-        if rejected > 0 && failure.is_none() {
-            let rows = reasons.query_map(params![bucket, series.id], |row| Ok((row.get(0)?, row.get(1)?)));
-            let counted = rows.and_then(|mut rows| {
-                rows.try_for_each(|row| {
-                    let (reason, count): (usize, u64) = row?;
-                    let reason = RejectReason::ALL.get(reason).copied().unwrap_or(RejectReason::Unknown);
-                    *view.by_reason.entry(reason.code()).or_default() += count;
-                    Ok(())
-                })
-            });
-            failure = counted.err();
-        }
-    })?;
-    match failure {
-        None => Ok(view),
-        Some(error) => Err(error.into()),
+    let sums = sums_over(conn, tier, series.id, from, to)?;
+    (view.accepted, view.invalid_target, view.rejected) = (sums.accepted, sums.invalid_target, sums.rejected_total());
+    if view.rejected > 0 {
+        reasons_over(conn, tier, series.id, from, to, |reason, count| {
+            *view.by_reason.entry(reason.code()).or_default() += count;
+        })?;
     }
+    Ok(view)
 }

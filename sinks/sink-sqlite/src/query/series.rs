@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use stats_sv2::CompactTarget;
 
+use crate::query::buckets::{Grain, for_each_bucket};
 use crate::query::presence::{ObservedTime, presence_of};
-use crate::query::windows::for_each_bucket;
 use crate::query::{QueryError, Subject, find_series, source_row, tiers_of};
 
 /// What is asked.
@@ -53,7 +53,8 @@ pub struct Point {
     pub low: Option<f64>,
     /// Upper end of the 95 % interval; above zero where time was observed and no share came, if a target is known.
     pub high: Option<f64>,
-    /// Least value among the buckets that make the point, where there are several.
+    /// Least value among the buckets that make the point, where there are several: buckets of the tier, or days where the
+    /// step is whole days.
     pub min: Option<f64>,
     /// Greatest value among those buckets.
     pub max: Option<f64>,
@@ -92,11 +93,12 @@ pub(super) fn series(conn: &Connection, query: &SeriesQuery) -> Result<SeriesAns
     let count = ((to - from) / step_ms) as usize;
     let mut sums = vec![Sums::default(); count];
     let mut extremes: Vec<Option<(f64, f64)>> = vec![None; count];
-    for_each_bucket(conn, tier, series, from, to, |bucket, found| {
+    let grain = Grain::of_step(tier, step_ms);
+    for_each_bucket(conn, grain, series.id, from, to, |bucket, found| {
         let index = ((bucket - from) / step_ms) as usize;
         sums[index].merge(&found);
-        let observed = time.rated_within(bucket, bucket + tier.width_ms());
-        if step_ms > tier.width_ms()
+        let observed = time.rated_within(bucket, bucket + grain.width_ms());
+        if step_ms > grain.width_ms()
             && let Some(estimate) = found.sample(observed).estimate()
         {
             let rate = estimate.rate.hashes_per_second();

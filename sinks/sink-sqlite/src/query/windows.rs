@@ -3,14 +3,14 @@
 
 use mining_stats::reading::Circumstances;
 use mining_stats::{Reading, Sums, Tier};
-use rusqlite::{Connection, Row, params};
+use rusqlite::Connection;
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
 use crate::query::QueryError;
+use crate::query::buckets::{sums_over, sums_over_all};
 use crate::query::presence::ObservedTime;
 use crate::rollup::SeriesRef;
-use crate::store;
 
 const MINUTE: u64 = 60_000;
 
@@ -112,85 +112,23 @@ impl Cover {
         Self { from, ranges }
     }
 
-    /// The sums of one series: one look-up per bucket.
+    /// The sums of one series, without their ehash.
     pub(super) fn sums_of(&self, conn: &Connection, series: SeriesRef, now: u64) -> Result<Sums, QueryError> {
         let mut sums = Sums::default();
         for (tier, from, to) in &self.ranges {
             // Nothing counts later than two minutes from now (delivery rule 15).
             let to = (*to).min(tier.bucket_of(now + 120_000) + tier.width_ms());
-            for_each_bucket(conn, *tier, series, *from, to, |_, bucket| sums.merge(&bucket))?;
+            sums.merge(&sums_over(conn, *tier, series.id, *from, to)?);
         }
         Ok(sums)
     }
 
-    /// The sums of every series of a source: one scan.
+    /// The sums of every series of a source.
     pub(super) fn sums_of_all(&self, conn: &Connection, source: i64) -> Result<FxHashMap<i64, Sums>, QueryError> {
         let mut all: FxHashMap<i64, Sums> = FxHashMap::default();
         for (tier, from, to) in &self.ranges {
-            let mut rows = conn.prepare_cached(&format!(
-                "SELECT {SUMMED}, r.series FROM rollup_{} r JOIN series s ON s.id = r.series
-                 WHERE r.bucket >= ?1 AND r.bucket < ?2 AND s.source = ?3 GROUP BY r.series",
-                tier.name()
-            ))?;
-            let mut rows = rows.query(params![from, to, source])?;
-            while let Some(row) = rows.next()? {
-                all.entry(row.get(COLUMNS)?).or_default().merge(&sums_of_row(row)?);
-            }
+            sums_over_all(conn, *tier, source, *from, *to, &mut all)?;
         }
         Ok(all)
     }
-}
-
-/// Number of columns that [`sums_of_row`] reads.
-pub(super) const COLUMNS: usize = 13;
-
-const SUMMED: &str = "sum(r.accepted), sum(r.invalid_target), sum(r.rejected), sum(r.work), sum(r.work_squared), \
-    max(r.squares_are_lower_bound), sum(r.unrated_shares), sum(r.unrated_work), sum(r.unrated_work_squared), \
-    max(r.best_share_work), sum(r.blocks), sum(r.quotes), NULL";
-
-/// The columns of a single bucket.
-pub(super) const SINGLE: &str = "accepted, invalid_target, rejected, work, work_squared, squares_are_lower_bound, \
-    unrated_shares, unrated_work, unrated_work_squared, best_share_work, blocks, quotes, ehash";
-
-/// The sums of a row; rejects without their reasons stand under "unknown", see `rejects_*` for the reasons.
-pub(super) fn sums_of_row(row: &Row<'_>) -> rusqlite::Result<Sums> {
-    let mut sums = Sums {
-        accepted: row.get(0)?,
-        invalid_target: row.get(1)?,
-        work: row.get(3)?,
-        work_squared: row.get(4)?,
-        squares_are_lower_bound: row.get(5)?,
-        unrated_shares: row.get(6)?,
-        unrated_work: row.get(7)?,
-        unrated_work_squared: row.get(8)?,
-        best_share_work: row.get(9)?,
-        blocks: row.get(10)?,
-        quotes: row.get(11)?,
-        ehash: store::ehash(row.get_ref(12)?.as_blob_or_null()?),
-        ..Sums::default()
-    };
-    sums.rejected[0] = row.get(2)?;
-    Ok(sums)
-}
-
-/// Calls `visit` for each bucket of a series that exists between `from` and `to`, by rising time.
-pub(super) fn for_each_bucket(
-    conn: &Connection,
-    tier: Tier,
-    series: SeriesRef,
-    from: u64,
-    to: u64,
-    mut visit: impl FnMut(u64, Sums),
-) -> Result<(), QueryError> {
-    let mut lookup =
-        conn.prepare_cached(&format!("SELECT {SINGLE} FROM rollup_{} WHERE bucket = ?1 AND series = ?2", tier.name()))?;
-    let mut bucket = tier.bucket_of(from);
-    while bucket < to {
-        let mut rows = lookup.query(params![bucket, series.id])?;
-        if let Some(row) = rows.next()? {
-            visit(bucket, sums_of_row(row)?);
-        }
-        bucket += tier.width_ms();
-    }
-    Ok(())
 }

@@ -47,7 +47,7 @@ fn a_history_of_version_1_becomes_what_this_version_would_have_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("stats.db");
     Connection::open(&path).unwrap().execute_batch(VERSION_1).unwrap();
-    assert!(matches!(History::open(&path), Err(QueryError::Open(HistoryError::OlderSchema { found: 1, known: 2 }))));
+    assert!(matches!(History::open(&path), Err(QueryError::Open(HistoryError::OlderSchema { found: 1, known: 3 }))));
     let mut sink = SqliteSink::new(SqliteSettings::new(&path), Durability::Process).unwrap();
     let cursor = sink.start().unwrap().cursor;
     assert_eq!(cursor, fixture.sink.start().unwrap().cursor, "it goes on where it stood");

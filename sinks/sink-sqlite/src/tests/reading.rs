@@ -100,7 +100,11 @@ fn the_server_picks_a_step_and_says_which() {
     assert!((day.observed - 2.0 / 24.0).abs() < 1e-3, "two hours of it were observed: {}", day.observed);
     let rate = 2.0 * easy_work() / 10.0;
     assert!((day.value.unwrap() / rate - 1.0).abs() < 1e-3);
-    assert!(day.min.is_some() && day.min <= day.max);
+    assert_eq!((day.min, day.max), (None, None), "a day is read as a whole");
+    let month = history.series(&series(Subject::Channels, HOUR_START - 29 * DAY, HOUR_START + DAY)).unwrap();
+    assert_eq!(month.step_ms, 2 * HOUR);
+    let point = month.points.iter().find(|point| point.value.is_some()).unwrap();
+    assert!(point.min.is_some() && point.min <= point.max);
     let downstream = history.series(&series(Subject::Downstream(2), HOUR_START, HOUR_START + HOUR)).unwrap();
     assert_eq!(downstream.step_ms, 5 * MINUTE);
     assert!(close(downstream.points[3].value.unwrap(), easy_work() / 10.0));

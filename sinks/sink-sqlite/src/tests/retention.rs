@@ -14,7 +14,8 @@ fn maintain(fixture: &mut Fixture, now: u64) {
 }
 
 fn rows(fixture: &Fixture, tier: &str) -> u64 {
-    fixture.get(&format!("SELECT count(*) FROM rollup_{tier}"))
+    let table = if tier == "1h" { "hours".to_owned() } else { format!("rollup_{tier}") };
+    fixture.get(&format!("SELECT count(*) FROM {table}"))
 }
 
 #[test]
@@ -48,6 +49,7 @@ fn late_events_reach_the_tiers_that_still_keep_their_time() {
     fixture.events(&[share(1, HOUR_START + 2 * MINUTE)]);
     assert_eq!(rows(&fixture, "1h"), 0);
     assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 3, "older than all: totals only");
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM series WHERE settled_from IS NOT NULL"), 0);
 }
 
 #[test]
@@ -60,7 +62,16 @@ fn closed_connections_and_names_go_with_their_last_buckets() {
     assert_eq!(fixture.get::<u64>("SELECT count(*) FROM channels"), 1, "the hours still need to know when it existed");
     maintain(&mut fixture, HOUR_START + 6 * 365 * DAY);
     maintain(&mut fixture, HOUR_START + 6 * 365 * DAY + HOUR);
-    for table in ["channels", "downstreams", "sessions", "series WHERE kind IN (1, 2)"] {
+    for table in [
+        "channels",
+        "downstreams",
+        "sessions",
+        "series WHERE kind IN (1, 2)",
+        "settled_1h",
+        "settled_1d",
+        "settled_rejects_1h",
+        "settled_rejects_1d",
+    ] {
         assert_eq!(fixture.get::<u64>(&format!("SELECT count(*) FROM {table}")), 0, "{table}");
     }
     assert_eq!(fixture.bucket("total", 0, "", 0).0, 1, "the publisher's totals stay");
@@ -96,12 +107,46 @@ fn the_disk_budget_takes_the_oldest_first() {
     let newest_minute: u64 = fixture.get("SELECT max(bucket) FROM rollup_1m");
     assert!(oldest_minute > HOUR_START && newest_minute >= now - HOUR);
     assert_eq!(
-        fixture.get::<u64>("SELECT sum(accepted) FROM rollup_1h r JOIN series s ON s.id = r.series WHERE s.kind = 0"),
+        fixture.get::<u64>("SELECT sum(accepted) FROM hours r JOIN series s ON s.id = r.series WHERE s.kind = 0"),
         36_000
     );
     assert_eq!(fixture.bucket("total", 0, "", 0).0, 36_000);
     let since: u64 = fixture.get("SELECT since FROM kept_since WHERE tier = '1m'");
     assert!(since <= oldest_minute);
+}
+
+#[test]
+fn the_disk_budget_takes_settled_days_too() {
+    let mut fixture = Fixture::with(|settings| settings.disk_budget = ByteSize(1 << 20));
+    for index in 0..40 {
+        fixture.events(&[opened(index, &format!("worker-{index}"), HOUR_START)]);
+    }
+    let hours = 12 * DAY / HOUR;
+    for hour in 0..hours {
+        fixture.journal.set_now(UnixMillis(HOUR_START + hour * HOUR));
+        let events: Vec<_> = (0..40).map(|index| share(index, HOUR_START + hour * HOUR)).collect();
+        fixture.events(&events);
+        if hour % 24 == 0 {
+            maintain(&mut fixture, HOUR_START + hour * HOUR);
+        }
+    }
+    let now = HOUR_START + hours * HOUR;
+    let used = |fixture: &Fixture| {
+        let pragma =
+            |name: &str| fixture.sink.connection().pragma_query_value(None, name, |row| row.get::<_, u64>(0)).unwrap();
+        (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
+    };
+    assert!(fixture.get::<u64>("SELECT count(*) FROM settled_1h") > 0);
+    for _ in 0..500 {
+        fixture.sink.maintain(UnixMillis(now)).unwrap();
+    }
+    assert!(used(&fixture) <= 1 << 20, "{}", used(&fixture));
+    assert!(fixture.get::<u64>("SELECT count(*) FROM hours") > 0, "it does not take everything");
+    let since: u64 = fixture.get("SELECT since FROM kept_since WHERE tier = '1h'");
+    assert!(since > HOUR_START && since < now, "{since}");
+    let days: u64 = fixture.get("SELECT coalesce(sum(accepted), 0) FROM settled_1d");
+    let hours: u64 = fixture.get("SELECT coalesce(sum(accepted), 0) FROM settled_1h");
+    assert_eq!(days, hours, "days go with their hours");
 }
 
 #[test]
