@@ -1,5 +1,5 @@
-//! Answers kept for a second: what many ask at the same time is computed once. Gives every answer its ETag, and answers 304
-//! where the client has it already.
+//! Answers kept for a second: what many ask at the same time is computed, and compressed, once. Gives every answer its ETag,
+//! and answers 304 where the client has it already.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
@@ -11,14 +11,16 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use http_body_util::BodyExt;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sidecar_core::Clock;
 
 /// How long an answer is good for.
 const KEPT_MS: u64 = 1_000;
-/// Bytes of all kept answers.
-const MAX_BYTES: u64 = 16 << 20;
+/// Bytes of all kept answers. They are good for a second only: more would be memory for what nobody asks again.
+const MAX_BYTES: u64 = 4 << 20;
+/// How many answers that may be; only what is remembered of those that had to go depends on it.
+const USUAL_ANSWERS: usize = 256;
 /// Bytes of one answer; lists are cut into pages before they come near it.
 const MAX_ANSWER: usize = 8 << 20;
 
@@ -34,10 +36,10 @@ struct Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Question {
     second: u64,
-    /// An answer without its body.
-    is_head: bool,
     address: String,
     accept: Option<HeaderValue>,
+    /// Whether the client takes gzip.
+    gzip: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -58,20 +60,34 @@ pub(crate) struct Answers {
 
 impl Answers {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
-        let cache = Cache::with_weighter(1_024, MAX_BYTES, Bytewise);
-        Self { cache: Arc::new(cache), clock }
+        // One shard: all requests are answered on one thread, and each shard would only take its part of the bytes.
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(USUAL_ANSWERS)
+            .weight_capacity(MAX_BYTES)
+            .build()
+            .expect("both capacities are given");
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self { cache: Arc::new(Cache::with_options(options, Bytewise, hasher, lifecycle)), clock }
     }
 }
 
 /// Answers from what is kept, or lets one request through and keeps what comes back, errors included: a question that fails
 /// is not asked by everybody in turn.
-pub(crate) async fn cached(State(answers): State<Answers>, request: Request, next: Next) -> Response {
+pub(crate) async fn cached(State(answers): State<Answers>, mut request: Request, next: Next) -> Response {
     let question = Question {
         second: answers.clock.now().0 / KEPT_MS,
-        is_head: request.method() == Method::HEAD,
         address: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
         accept: request.headers().get(header::ACCEPT).cloned(),
+        gzip: takes_gzip(request.headers()),
     };
+    // What the layer inside chooses by is exactly what the question says.
+    request.headers_mut().remove(header::ACCEPT_ENCODING);
+    if question.gzip {
+        request.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    // A HEAD is told the same as a GET, length and tag included; the router leaves out the body on the way out.
+    *request.method_mut() = Method::GET;
     let known = request.headers().get(header::IF_NONE_MATCH).cloned();
     let compute =
         async || -> Result<Arc<Answer>, std::convert::Infallible> { Ok(Arc::new(take(next.run(request).await).await)) };
@@ -82,7 +98,8 @@ pub(crate) async fn cached(State(answers): State<Answers>, request: Request, nex
 async fn take(response: Response) -> Answer {
     let (parts, body) = response.into_parts();
     let body = match http_body_util::Limited::new(body, MAX_ANSWER).collect().await {
-        Ok(body) => body.to_bytes(),
+        // A buffer that grew while it was written may be half empty; what is kept is exactly as large as it is counted.
+        Ok(body) => Bytes::copy_from_slice(&body.to_bytes()),
         Err(error) => {
             tracing::error!(%error, "an answer of the dashboard is too large");
             return Answer {
@@ -101,7 +118,8 @@ async fn take(response: Response) -> Answer {
             headers.insert(header::ETAG, etag);
         }
         headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("private, max-age=1"));
-        headers.insert(header::VARY, HeaderValue::from_static("accept"));
+        headers.insert(header::VARY, HeaderValue::from_static("accept, accept-encoding"));
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
     } else {
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
@@ -121,8 +139,42 @@ fn give(answer: &Answer, known: Option<&HeaderValue>) -> Response {
     response
 }
 
+/// Whether `Accept-Encoding` names gzip, or anything, and does not refuse it.
+fn takes_gzip(headers: &HeaderMap) -> bool {
+    let offers = || headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let of = |wanted: &str| {
+        offers().flat_map(|value| value.split(',')).find_map(|offer| {
+            let (name, weight) = offer.split_once(';').unwrap_or((offer, ""));
+            let weight = weight.trim().strip_prefix("q=").map_or(Some(1.0), |weight| weight.trim().parse::<f32>().ok());
+            name.trim().eq_ignore_ascii_case(wanted).then(|| weight.is_some_and(|weight| weight > 0.0))
+        })
+    };
+    of("gzip").or_else(|| of("*")).unwrap_or(false)
+}
+
 /// Whether `If-None-Match` names this tag.
 fn matches(known: &HeaderValue, etag: &HeaderValue) -> bool {
     let (Ok(known), Ok(etag)) = (known.to_str(), etag.to_str()) else { return false };
     known.trim() == "*" || known.split(',').any(|one| one.trim().trim_start_matches("W/") == etag)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_who_takes_gzip_gets_it() {
+        let takes = |offers: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT_ENCODING, offers.parse().unwrap());
+            takes_gzip(&headers)
+        };
+        for offers in ["gzip", "br, GZIP;q=0.5, deflate", "*", "identity;q=0.1, *;q=1.0", "gzip ; q=1"] {
+            assert!(takes(offers), "{offers}");
+        }
+        for offers in ["", "br", "gzip;q=0", "*;q=0", "gzip;q=0, *", "gzip;q=much", "xgzip", "identity"] {
+            assert!(!takes(offers), "{offers}");
+        }
+        assert!(!takes_gzip(&HeaderMap::new()));
+    }
 }

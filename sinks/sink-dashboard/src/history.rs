@@ -9,7 +9,7 @@ use sink_sqlite::query::QueryError;
 use tokio::sync::Semaphore;
 
 /// Questions that may wait for a connection; further ones are refused at once.
-const MAX_WAITING: usize = 256;
+pub(crate) const MAX_WAITING: usize = 256;
 
 /// Why a question was not answered. It is told as an error, never as zeros.
 #[derive(Debug, thiserror::Error)]

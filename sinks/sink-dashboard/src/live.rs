@@ -69,6 +69,11 @@ impl Live {
         self.present().take_changes(limit)
     }
 
+    /// Nobody listens: what they would have been told is not told later.
+    pub(crate) fn forget_changes(&self) {
+        self.present().forget_changes();
+    }
+
     /// Names with at least one open channel or connection.
     pub(crate) fn workers_online(&self, publisher: &str) -> u64 {
         self.present().workers_online(publisher)

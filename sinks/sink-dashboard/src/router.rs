@@ -6,6 +6,9 @@ use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::{from_fn, from_fn_with_state};
 use sidecar_http::Token;
+use tower_http::CompressionLevel;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use crate::answers::{Answers, cached};
 use crate::api::problem::Problem;
@@ -13,6 +16,9 @@ use crate::security::guard::{Guard, guard};
 use crate::security::headers;
 use crate::state::AppState;
 use crate::{api, compat};
+
+/// Bytes from which an answer is worth compressing: less goes in one packet anyhow.
+const COMPRESSED_FROM: u16 = 1_024;
 
 /// Everything that is served.
 pub(crate) fn router(state: AppState, token: Option<Token>) -> Router {
@@ -23,8 +29,12 @@ pub(crate) fn router(state: AppState, token: Option<Token>) -> Router {
     let routes = routes.merge(crate::pages::routes());
     #[cfg(not(feature = "pages"))]
     let routes = routes.merge(api::index());
+    // Inside of what is kept, so that an answer is compressed once and not for each client. No credential is ever in an
+    // answer: the length of a compressed one leads to none (BREACH). What pages refer to was compressed by the build.
+    let compressed =
+        CompressionLayer::new().quality(CompressionLevel::Fastest).compress_when(SizeAbove::new(COMPRESSED_FROM));
     // Streams are not kept: they have no end.
-    let routes = routes.layer(from_fn_with_state(answers, cached)).merge(api::stream_routes());
+    let routes = routes.layer(compressed).layer(from_fn_with_state(answers, cached)).merge(api::stream_routes());
     #[cfg(feature = "pages")]
     let routes = routes.merge(crate::pages::assets::routes());
     routes

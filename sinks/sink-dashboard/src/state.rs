@@ -63,12 +63,21 @@ impl AppState {
     /// Everything at a glance, redacted, at most a second old: read once for all who ask at the same time.
     pub(crate) async fn overview(&self) -> Result<Arc<Overview>, ReadError> {
         let mut latest = self.overview.lock().await;
-        let now_ms = self.now_ms();
         if let Some(overview) = &*latest
-            && now_ms.abs_diff(overview.now_ms) < OVERVIEW_MS
+            && self.now_ms().abs_diff(overview.now_ms) < OVERVIEW_MS
         {
             return Ok(Arc::clone(overview));
         }
+        self.read_overview(&mut latest).await
+    }
+
+    /// The same, read now; whoever asks within the next second is given it.
+    pub(crate) async fn fresh_overview(&self) -> Result<Arc<Overview>, ReadError> {
+        self.read_overview(&mut *self.overview.lock().await).await
+    }
+
+    async fn read_overview(&self, latest: &mut Option<Arc<Overview>>) -> Result<Arc<Overview>, ReadError> {
+        let now_ms = self.now_ms();
         let mut overview = self.history.read(move |history| history.overview(now_ms)).await?;
         self.redaction.overview(&mut overview);
         let overview = Arc::new(overview);

@@ -3,6 +3,7 @@
 mod answers;
 mod contract;
 mod hostile;
+mod limits;
 mod live;
 mod security;
 
@@ -151,6 +152,25 @@ impl Bench {
         ]);
     }
 
+    /// Channels with a name each, all of one downstream.
+    pub(crate) fn open_many(&mut self, channels: u32) {
+        let timestamp = UnixMillis(self.now);
+        let opened: Vec<_> = (0..channels)
+            .map(|id| {
+                Event::ChannelOpened(ChannelOpened {
+                    downstream_id: DownstreamId(1),
+                    channel_id: ChannelId(id),
+                    timestamp,
+                    kind: 0,
+                    user_identity: Text::cut(format!("worker-{id}")),
+                    nominal_hashrate: 0,
+                    target: EASY,
+                })
+            })
+            .collect();
+        self.events(&opened);
+    }
+
     pub(crate) fn share(&mut self, id: u32) {
         self.events(&[Event::ShareSubmitted(ShareSubmitted {
             downstream_id: DownstreamId(id),
@@ -271,14 +291,18 @@ pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) head: String,
     pub(crate) body: String,
+    /// The body as it came, compressed or not.
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Reply {
     fn parse(answer: &[u8]) -> Self {
-        let text = String::from_utf8_lossy(answer);
-        let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {text:?}"));
+        let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
+        let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(answer)));
+        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        let bytes = answer[end + 4..].to_vec();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+        Self { status, head, body: String::from_utf8_lossy(&bytes).into_owned(), bytes }
     }
 
     pub(crate) fn json(&self) -> Value {

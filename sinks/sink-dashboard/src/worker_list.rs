@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sink_sqlite::query::{MAX_ROWS, QueryError, WorkerView};
 
 use crate::api::range::some_publisher;
@@ -12,8 +13,10 @@ use crate::state::AppState;
 
 /// How long a list is good for.
 const KEPT_MS: u64 = 1_000;
-/// Lists kept: windows times publishers that are looked at in one second. A list of 10,000 workers takes about 6 MB.
-const MAX_LISTS: usize = 4;
+/// Workers of all lists that are kept; 10,000 take about 6 MB. A list of as many as one can hold is kept too.
+const MAX_WORKERS: u64 = MAX_ROWS as u64 + 1;
+/// Windows times publishers that are usually looked at in one second.
+const USUAL_LISTS: usize = 8;
 
 /// The workers of a publisher.
 #[derive(Debug)]
@@ -36,13 +39,32 @@ struct Key {
     window_ms: u64,
 }
 
+#[derive(Debug, Clone)]
+struct ByWorkers;
+
+impl Weighter<Key, Arc<WorkerList>> for ByWorkers {
+    fn weight(&self, _: &Key, list: &Arc<WorkerList>) -> u64 {
+        1 + list.workers.len() as u64
+    }
+}
+
 /// The lists of this second.
 #[derive(Debug, Clone)]
-pub(crate) struct WorkerLists(Arc<Cache<Key, Arc<WorkerList>>>);
+pub(crate) struct WorkerLists(Arc<Cache<Key, Arc<WorkerList>, ByWorkers>>);
 
 impl Default for WorkerLists {
     fn default() -> Self {
-        Self(Arc::new(Cache::new(MAX_LISTS)))
+        // In one shard, since each would only take its part of the workers.
+        let options = OptionsBuilder::new()
+            .shards(1)
+            .estimated_items_capacity(USUAL_LISTS)
+            .weight_capacity(MAX_WORKERS)
+            // What is larger than this part of the room would not be kept at all.
+            .hot_allocation(1.0)
+            .build()
+            .expect("both capacities are given");
+        let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
+        Self(Arc::new(Cache::with_options(options, ByWorkers, hasher, lifecycle)))
     }
 }
 

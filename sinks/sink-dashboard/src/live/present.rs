@@ -4,16 +4,15 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use mining_stats::RejectReason;
 use mining_stats::reading::STALE_AFTER_MS;
 use rustc_hash::FxHashMap;
 use sidecar_core::{Batch, Envelope, Event, Record, RecordKind};
-use stats_sv2::{CompactTarget, U256};
+use stats_sv2::U256;
 
 use super::hub::Outgoing;
 use super::message::{BlockMessage, QuoteMessage, SourceMessage, UpDown, WorkerKind, WorkerMessage, WorkerUpdate};
-use super::recent::{KeptShare, MAX_EVENTS, RecentEvent, RecentEvents, RecentShare, is_shown};
-use super::source::{Connection, Source};
+use super::recent::{MAX_EVENTS, RecentEvent, RecentEvents, RecentShare, is_shown};
+use super::source::{Connection, Source, channel};
 use crate::security::redact::Redaction;
 
 /// Publishers that are followed.
@@ -34,18 +33,30 @@ enum Topic {
 #[derive(Debug)]
 pub(crate) struct Present {
     redaction: Arc<Redaction>,
-    sources: FxHashMap<Arc<str>, Source>,
+    sources: Vec<Source>,
+    /// Where each publisher is among the sources.
+    places: FxHashMap<Arc<str>, usize>,
     events: RecentEvents,
     messages: Vec<Outgoing>,
     sent: [u32; 4],
     suppressed: u64,
 }
 
+/// A record that is applied.
+#[derive(Debug, Clone, Copy)]
+struct Begun {
+    /// Where its publisher is among the sources.
+    place: usize,
+    /// How many of its events were applied before.
+    known: u64,
+}
+
 impl Present {
     pub(crate) fn new(redaction: Arc<Redaction>) -> Self {
         Self {
             redaction,
-            sources: FxHashMap::default(),
+            sources: Vec::new(),
+            places: FxHashMap::default(),
             events: RecentEvents::default(),
             messages: Vec::new(),
             sent: [0; 4],
@@ -59,23 +70,27 @@ impl Present {
 
     pub(crate) fn apply(&mut self, batch: &Batch) {
         let mut shown: VecDeque<Envelope<'_>> = VecDeque::new();
-        let mut current: Option<(&Record, u64)> = None;
+        let mut current: Option<(&Record, Option<Begun>)> = None;
         for envelope in batch.envelopes() {
             let record = envelope.record;
-            let known = match current {
-                Some((of, known)) if std::ptr::eq(of, record) => known,
+            let begun = match current {
+                Some((of, begun)) if std::ptr::eq(of, record) => begun,
                 _ => {
-                    let known = self.begin_record(record);
-                    current = Some((record, known));
-                    known
+                    let begun = self.begin_record(record);
+                    current = Some((record, begun));
+                    begun
                 }
             };
+            let Some(Begun { place, known }) = begun else { continue };
             // A delivery may be repeated: what was applied is not applied again.
             if record.kind != RecordKind::Announcement && envelope.sequence < record.first_sequence + known {
                 continue;
             }
+            if self.sources.get_mut(place).is_some_and(|source| source.take_shares(&envelope)) {
+                continue;
+            }
             let Ok(event) = envelope.event() else { continue };
-            self.event(record, &event);
+            self.event(place, record, &event);
             if record.kind != RecordKind::Announcement && is_shown(envelope.kind()) {
                 if shown.len() == MAX_EVENTS {
                     shown.pop_front();
@@ -86,22 +101,14 @@ impl Present {
         self.events.add(&shown, &self.redaction);
     }
 
-    /// Finds the publisher of a record. How many of the record's events were applied before.
-    fn begin_record(&mut self, record: &Record) -> u64 {
+    /// Finds the publisher of a record; `None` if nothing of the record is applied.
+    fn begin_record(&mut self, record: &Record) -> Option<Begun> {
         let role = record.role.name();
-        if !self.sources.contains_key(&record.publisher) {
-            if self.sources.len() >= MAX_SOURCES {
-                self.sources.retain(|_, source| source.has_session);
-            }
-            if self.sources.len() >= MAX_SOURCES {
-                return u64::MAX;
-            }
-            self.sources.insert(Arc::clone(&record.publisher), Source::new(role, record.session_id));
-        }
-        let Some(source) = self.sources.get_mut(&record.publisher) else { return u64::MAX };
+        let place = self.place_of(record)?;
+        let source = self.sources.get_mut(place)?;
         if record.finishing && record.session_id != source.session_id {
             // The rest of a session that was replaced opens nothing and closes nothing of the new one (delivery rule 5).
-            return u64::MAX;
+            return None;
         }
         source.heard_ms = source.heard_ms.max(record.received_at.0);
         let mut gone = Vec::new();
@@ -117,13 +124,37 @@ impl Present {
         if heard_again {
             self.source_message(&record.publisher, role, UpDown::Up, record.received_at.0, "heard-again");
         }
-        known
+        Some(Begun { place, known })
     }
 
-    fn event(&mut self, record: &Record, event: &Event<'_>) {
+    /// Where the publisher of a record is; a new one is taken in if there is room.
+    fn place_of(&mut self, record: &Record) -> Option<usize> {
+        if let Some(place) = self.places.get(&record.publisher) {
+            return Some(*place);
+        }
+        if self.sources.len() >= MAX_SOURCES {
+            self.sources.retain(|source| source.has_session);
+            let sources = self.sources.iter().enumerate();
+            self.places = sources.map(|(place, source)| (Arc::clone(&source.publisher), place)).collect();
+            if self.sources.len() >= MAX_SOURCES {
+                return None;
+            }
+        }
+        let place = self.sources.len();
+        self.sources.push(Source::new(Arc::clone(&record.publisher), record.role.name(), record.session_id));
+        self.places.insert(Arc::clone(&record.publisher), place);
+        Some(place)
+    }
+
+    fn source(&self, publisher: &str) -> Option<&Source> {
+        self.sources.get(*self.places.get(publisher)?)
+    }
+
+    /// Applies any event that is not about shares.
+    fn event(&mut self, place: usize, record: &Record, event: &Event<'_>) {
         let publisher = &record.publisher;
         let at = event.timestamp().map_or(record.received_at, |at| record.counted_at(at)).0;
-        let Some(source) = self.sources.get_mut(publisher) else { return };
+        let Some(source) = self.sources.get_mut(place) else { return };
         match event {
             Event::SessionStarted(started) => {
                 source.has_session = true;
@@ -144,7 +175,7 @@ impl Present {
             }
             Event::ChannelOpened(opened) => {
                 let connection = channel(opened.downstream_id.0, opened.channel_id.0);
-                self.opened(record, connection, WorkerKind::Identity, opened.user_identity.as_str(), at);
+                self.opened(place, record, connection, WorkerKind::Identity, opened.user_identity.as_str(), at);
             }
             Event::ChannelClosed(closed) => {
                 let gone = source.close(channel(closed.downstream_id.0, closed.channel_id.0));
@@ -156,7 +187,7 @@ impl Present {
             }
             Event::MinerConnected(connected) => {
                 let connection = Connection::Miner(connected.miner_id.0);
-                self.opened(record, connection, WorkerKind::Miner, connected.name.as_str(), at);
+                self.opened(place, record, connection, WorkerKind::Miner, connected.name.as_str(), at);
             }
             Event::MinerDisconnected(gone) => {
                 let gone = source.close(Connection::Miner(gone.miner_id.0));
@@ -164,30 +195,6 @@ impl Present {
             }
             // Inside an announcement everything has happened before.
             _ if source.announcing => {}
-            Event::ShareSubmitted(share) => {
-                let connection = channel(share.downstream_id.0, share.channel_id.0);
-                accepted(source, connection, at, share.target, share.share);
-            }
-            Event::MinerShareSubmitted(share) => {
-                accepted(source, Connection::Miner(share.miner_id.0), at, share.target, share.share);
-            }
-            Event::ShareRejected(share) => {
-                let connection = channel(share.downstream_id.0, share.channel_id.0);
-                rejected(source, connection, at, share.error_code.as_str());
-            }
-            Event::MinerShareRejected(share) => {
-                rejected(source, Connection::Miner(share.miner_id.0), at, share.error_code.as_str());
-            }
-            Event::SharesCounted(counted) => {
-                let connection = channel(counted.downstream_id.0, counted.channel_id.0);
-                let (accepted, rejected) = (u64::from(counted.accepted), u64::from(counted.rejected));
-                if accepted + rejected > 0
-                    && let Some(worker) = source.shares(connection, accepted, rejected)
-                    && accepted > 0
-                {
-                    worker.last_share_ms = worker.last_share_ms.max(Some(at));
-                }
-            }
             Event::BlockFound(block) => {
                 let name = self.name_of(publisher, channel(block.downstream_id.0, block.channel_id.0));
                 let hash = Some(block.block_hash).filter(|hash| *hash != U256([0; 32]));
@@ -262,8 +269,8 @@ impl Present {
         self.messages.push(Outgoing::new("quote", &message));
     }
 
-    fn opened(&mut self, record: &Record, connection: Connection, kind: WorkerKind, name: &str, at: u64) {
-        let Some(source) = self.sources.get_mut(&record.publisher) else { return };
+    fn opened(&mut self, place: usize, record: &Record, connection: Connection, kind: WorkerKind, name: &str, at: u64) {
+        let Some(source) = self.sources.get_mut(place) else { return };
         let came = source.open(connection, kind, name);
         // What is announced was open before: nothing came up now.
         if came.is_none() || source.announcing || record.kind == RecordKind::Announcement {
@@ -274,7 +281,7 @@ impl Present {
 
     fn workers_went(&mut self, publisher: &Arc<str>, gone: impl IntoIterator<Item = u32>, at: u64) {
         for id in gone {
-            let worker = self.sources.get(publisher).and_then(|source| source.get(id));
+            let worker = self.source(publisher).and_then(|source| source.get(id));
             if let Some((kind, name)) = worker.map(|worker| (worker.kind, Arc::clone(&worker.name))) {
                 self.worker_message(publisher, kind, &name, UpDown::Down, at);
             }
@@ -316,18 +323,18 @@ impl Present {
     }
 
     fn name_of(&self, publisher: &Arc<str>, connection: Connection) -> Option<String> {
-        let worker = self.sources.get(publisher)?.worker_of(connection)?;
+        let worker = self.source(publisher)?.worker_of(connection)?;
         Some(self.redaction.shown_name(publisher, &worker.name))
     }
 
     pub(crate) fn tick(&mut self, now_ms: u64) {
         self.sent = [0; 4];
         let mut silent: Vec<(Arc<str>, &'static str)> = Vec::new();
-        for (publisher, source) in &mut self.sources {
+        for source in &mut self.sources {
             let is_silent = now_ms.saturating_sub(source.heard_ms) > STALE_AFTER_MS;
             if source.has_session && is_silent && !source.is_silent {
                 source.is_silent = true;
-                silent.push((Arc::clone(publisher), source.role));
+                silent.push((Arc::clone(&source.publisher), source.role));
             }
         }
         silent.sort_unstable();
@@ -337,37 +344,37 @@ impl Present {
     }
 
     pub(crate) fn take_changes(&mut self, limit: usize) -> (Vec<WorkerUpdate>, u64, u64) {
-        let mut workers = Vec::new();
-        let redaction = &self.redaction;
-        for (publisher, source) in &mut self.sources {
-            source.take_changed(|worker| {
-                workers.push(WorkerUpdate {
-                    publisher: publisher.to_string(),
-                    kind: worker.kind,
-                    name: redaction.shown_name(publisher, &worker.name),
-                    open: worker.open,
-                    accepted: worker.accepted,
-                    rejected: worker.rejected,
-                    last_share_ms: worker.last_share_ms,
-                });
-            });
-        }
-        workers.sort_unstable_by(|a, b| {
-            b.last_share_ms
-                .cmp(&a.last_share_ms)
-                .then_with(|| (&a.publisher, a.kind, &a.name).cmp(&(&b.publisher, b.kind, &b.name)))
+        let mut changed: Vec<_> =
+            self.sources.iter().flat_map(|source| source.changed().map(|worker| (&source.publisher, worker))).collect();
+        // Stable: of the same moment, who was first since the last look stays first.
+        changed.sort_by_key(|(_, worker)| std::cmp::Reverse(worker.last_share_ms));
+        let more = changed.len().saturating_sub(limit) as u64;
+        let told = changed.into_iter().take(limit).map(|(publisher, worker)| WorkerUpdate {
+            publisher: publisher.to_string(),
+            kind: worker.kind,
+            name: self.redaction.shown_name(publisher, &worker.name),
+            open: worker.open,
+            accepted: worker.accepted,
+            rejected: worker.rejected,
+            last_share_ms: worker.last_share_ms,
         });
-        let more = workers.len().saturating_sub(limit) as u64;
-        workers.truncate(limit);
-        (workers, more, std::mem::take(&mut self.suppressed))
+        let workers = told.collect();
+        let suppressed = std::mem::take(&mut self.suppressed);
+        self.forget_changes();
+        (workers, more, suppressed)
+    }
+
+    pub(crate) fn forget_changes(&mut self) {
+        self.suppressed = 0;
+        self.sources.iter_mut().for_each(Source::forget_changes);
     }
 
     pub(crate) fn workers_online(&self, publisher: &str) -> u64 {
-        self.sources.get(publisher).map_or(0, Source::online)
+        self.source(publisher).map_or(0, Source::online)
     }
 
     pub(crate) fn recent_shares(&self, publisher: &str, kind: WorkerKind, name: &str) -> Vec<RecentShare> {
-        let worker = self.sources.get(publisher).and_then(|source| source.find(kind, name));
+        let worker = self.source(publisher).and_then(|source| source.find(kind, name));
         worker.map(|worker| worker.shares.iter().rev().copied().map(RecentShare::from).collect()).unwrap_or_default()
     }
 
@@ -379,20 +386,4 @@ impl Present {
     ) -> Vec<RecentEvent> {
         self.events.list(before, limit, wanted)
     }
-}
-
-const fn channel(downstream: u32, channel: u32) -> Connection {
-    Connection::Channel { downstream, channel }
-}
-
-fn accepted(source: &mut Source, connection: Connection, at_ms: u64, target: CompactTarget, share: CompactTarget) {
-    let Some(worker) = source.shares(connection, 1, 0) else { return };
-    worker.last_share_ms = worker.last_share_ms.max(Some(at_ms));
-    worker.note(KeptShare::Accepted { at_ms, target, share });
-}
-
-fn rejected(source: &mut Source, connection: Connection, at_ms: u64, code: &str) {
-    let Some(worker) = source.shares(connection, 0, 1) else { return };
-    let error_code = RejectReason::fold(code).code();
-    worker.note(KeptShare::Rejected { at_ms, error_code });
 }

@@ -1,9 +1,15 @@
 //! One publisher in the present: its session, what is open in it, and its workers.
 
 use std::collections::VecDeque;
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
+use mining_stats::RejectReason;
 use rustc_hash::FxHashMap;
+use sidecar_core::{Envelope, EventKind};
+use stats_sv2::CompactTarget;
+use stats_sv2::codec::Message;
+use stats_sv2::event::{MinerShareRejected, MinerShareSubmitted, ShareRejected, ShareSubmitted, SharesCounted};
 
 use super::message::WorkerKind;
 use super::recent::{KeptShare, MAX_SHARES};
@@ -14,10 +20,20 @@ pub(crate) const MAX_WORKERS: usize = 20_000;
 pub(crate) const MAX_OPEN: usize = 100_000;
 
 /// What is open: a channel of a downstream, or a miner's connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connection {
     Channel { downstream: u32, channel: u32 },
     Miner(u32),
+}
+
+/// One number, since this is looked up for every share. A miner and a channel may share theirs, and are still not equal.
+impl Hash for Connection {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(match *self {
+            Self::Channel { downstream, channel } => u64::from(downstream) << 32 | u64::from(channel),
+            Self::Miner(id) => u64::from(id),
+        });
+    }
 }
 
 #[derive(Debug)]
@@ -43,6 +59,9 @@ impl Worker {
     pub(crate) fn note(&mut self, share: KeptShare) {
         if self.shares.len() == MAX_SHARES {
             self.shares.pop_front();
+        } else if self.shares.is_empty() {
+            // At once and no more than that: it would grow to the next power of two.
+            self.shares.reserve_exact(MAX_SHARES);
         }
         self.shares.push_back(share);
     }
@@ -51,6 +70,7 @@ impl Worker {
 /// A publisher.
 #[derive(Debug)]
 pub(crate) struct Source {
+    pub(crate) publisher: Arc<str>,
     pub(crate) role: &'static str,
     pub(crate) session_id: u64,
     pub(crate) has_session: bool,
@@ -61,16 +81,22 @@ pub(crate) struct Source {
     applied: u64,
     applied_derived: u64,
     open: FxHashMap<Connection, Open>,
-    workers: FxHashMap<u32, Worker>,
+    /// Open connections say which of them is theirs.
+    workers: Vec<Worker>,
+    /// The places of workers by name.
     names: FxHashMap<(WorkerKind, Arc<str>), u32>,
-    next_worker: u32,
+    /// Places of forgotten workers.
+    free: Vec<u32>,
+    /// Workers with something open.
+    online: u64,
     /// Workers with shares since the last look.
     changed: Vec<u32>,
 }
 
 impl Source {
-    pub(crate) fn new(role: &'static str, session_id: u64) -> Self {
+    pub(crate) fn new(publisher: Arc<str>, role: &'static str, session_id: u64) -> Self {
         Self {
+            publisher,
             role,
             session_id,
             has_session: true,
@@ -81,9 +107,10 @@ impl Source {
             applied: 0,
             applied_derived: 0,
             open: FxHashMap::default(),
-            workers: FxHashMap::default(),
+            workers: Vec::new(),
             names: FxHashMap::default(),
-            next_worker: 0,
+            free: Vec::new(),
+            online: 0,
             changed: Vec::new(),
         }
     }
@@ -106,7 +133,7 @@ impl Source {
     /// A connection opened, or is announced again. Returns the worker if it was not online before.
     pub(crate) fn open(&mut self, connection: Connection, kind: WorkerKind, name: &str) -> Option<u32> {
         if let Some(open) = self.open.get_mut(&connection) {
-            let worker = self.workers.get(&open.worker);
+            let worker = self.workers.get(open.worker as usize);
             if worker.is_some_and(|worker| worker.kind == kind && &*worker.name == name) {
                 open.announcement = self.announcement;
                 return None;
@@ -119,17 +146,21 @@ impl Source {
         }
         let worker = self.worker(kind, name)?;
         self.open.insert(connection, Open { worker, announcement: self.announcement });
-        let entry = self.workers.get_mut(&worker)?;
+        let entry = self.workers.get_mut(worker as usize)?;
         entry.open += 1;
-        (entry.open == 1).then_some(worker)
+        let came = entry.open == 1;
+        self.online += u64::from(came);
+        came.then_some(worker)
     }
 
     /// A connection closed. Returns the worker if that was its last.
     pub(crate) fn close(&mut self, connection: Connection) -> Option<u32> {
         let open = self.open.remove(&connection)?;
-        let worker = self.workers.get_mut(&open.worker)?;
+        let worker = self.workers.get_mut(open.worker as usize)?;
         worker.open = worker.open.saturating_sub(1);
-        (worker.open == 0).then_some(open.worker)
+        let went = worker.open == 0;
+        self.online -= u64::from(went);
+        went.then_some(open.worker)
     }
 
     /// All channels of a downstream closed.
@@ -159,7 +190,7 @@ impl Source {
         let closed: Vec<Connection> =
             self.open.iter().filter(|(connection, open)| is_closed(connection, open)).map(|(key, _)| *key).collect();
         let mut gone: Vec<u32> = closed.into_iter().filter_map(|connection| self.close(connection)).collect();
-        // By age, so that messages have an order that does not depend on a hash map.
+        // So that messages have an order that does not depend on a hash map.
         gone.sort_unstable();
         gone
     }
@@ -169,14 +200,12 @@ impl Source {
         if let Some(id) = self.names.get(&key) {
             return Some(*id);
         }
-        if self.workers.len() >= MAX_WORKERS {
+        if self.workers.len() >= MAX_WORKERS && self.free.is_empty() {
             self.forget_offline();
-            if self.workers.len() >= MAX_WORKERS {
+            if self.free.is_empty() {
                 return None;
             }
         }
-        let id = self.next_worker;
-        self.next_worker = self.next_worker.wrapping_add(1);
         let worker = Worker {
             kind,
             name: Arc::clone(&key.1),
@@ -186,22 +215,106 @@ impl Source {
             last_share_ms: None,
             shares: VecDeque::new(),
         };
-        self.workers.insert(id, worker);
+        let id = match self.free.pop() {
+            Some(id) => {
+                *self.workers.get_mut(id as usize)? = worker;
+                id
+            }
+            None => {
+                self.workers.push(worker);
+                // Below MAX_WORKERS.
+                self.workers.len() as u32 - 1
+            }
+        };
         self.names.insert(key, id);
         Some(id)
     }
 
     fn forget_offline(&mut self) {
-        self.workers.retain(|_, worker| worker.open > 0);
-        let workers = &self.workers;
-        self.names.retain(|_, id| workers.contains_key(id));
-        self.changed.retain(|id| workers.contains_key(id));
+        let is_online = |id: u32| self.workers.get(id as usize).is_some_and(|worker| worker.open > 0);
+        self.changed.retain(|id| is_online(*id));
+        let free = &mut self.free;
+        self.names.retain(|_, id| {
+            let stays = is_online(*id);
+            if !stays {
+                free.push(*id);
+            }
+            stays
+        });
     }
 
-    /// Adds shares of a connection to its worker.
-    pub(crate) fn shares(&mut self, connection: Connection, accepted: u64, rejected: u64) -> Option<&mut Worker> {
+    /// Takes an event if it is about shares, which come by the million: only the one kind is read, nothing is allocated, and
+    /// no name is looked at.
+    #[inline]
+    pub(crate) fn take_shares(&mut self, envelope: &Envelope<'_>) -> bool {
+        let (payload, record) = (envelope.frame.payload(), envelope.record);
+        match envelope.kind() {
+            EventKind::ShareSubmitted => {
+                if let Ok(share) = ShareSubmitted::decode(payload) {
+                    let at_ms = record.counted_at(share.timestamp).0;
+                    let connection = channel(share.downstream_id.0, share.channel_id.0);
+                    self.accepted(connection, at_ms, share.target, share.share);
+                }
+            }
+            EventKind::MinerShareSubmitted => {
+                if let Ok(share) = MinerShareSubmitted::decode(payload) {
+                    let at_ms = record.counted_at(share.timestamp).0;
+                    self.accepted(Connection::Miner(share.miner_id.0), at_ms, share.target, share.share);
+                }
+            }
+            EventKind::ShareRejected => {
+                if let Ok(share) = ShareRejected::decode(payload) {
+                    let at_ms = record.counted_at(share.timestamp).0;
+                    let connection = channel(share.downstream_id.0, share.channel_id.0);
+                    self.rejected(connection, at_ms, share.error_code.as_str());
+                }
+            }
+            EventKind::MinerShareRejected => {
+                if let Ok(share) = MinerShareRejected::decode(payload) {
+                    let at_ms = record.counted_at(share.timestamp).0;
+                    self.rejected(Connection::Miner(share.miner_id.0), at_ms, share.error_code.as_str());
+                }
+            }
+            EventKind::SharesCounted => {
+                if let Ok(counted) = SharesCounted::decode(payload) {
+                    let at_ms = record.counted_at(counted.timestamp).0;
+                    let connection = channel(counted.downstream_id.0, counted.channel_id.0);
+                    self.counted(connection, at_ms, counted.accepted.into(), counted.rejected.into());
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn accepted(&mut self, connection: Connection, at_ms: u64, target: CompactTarget, share: CompactTarget) {
+        let Some(worker) = self.shares(connection, 1, 0) else { return };
+        worker.last_share_ms = worker.last_share_ms.max(Some(at_ms));
+        worker.note(KeptShare::Accepted { at_ms, target, share });
+    }
+
+    fn rejected(&mut self, connection: Connection, at_ms: u64, code: &str) {
+        let Some(worker) = self.shares(connection, 0, 1) else { return };
+        let error_code = RejectReason::fold(code).code();
+        worker.note(KeptShare::Rejected { at_ms, error_code });
+    }
+
+    fn counted(&mut self, connection: Connection, at_ms: u64, accepted: u64, rejected: u64) {
+        if accepted + rejected > 0
+            && let Some(worker) = self.shares(connection, accepted, rejected)
+            && accepted > 0
+        {
+            worker.last_share_ms = worker.last_share_ms.max(Some(at_ms));
+        }
+    }
+
+    /// Adds shares of a connection to its worker. Inside an announcement everything has happened before.
+    fn shares(&mut self, connection: Connection, accepted: u64, rejected: u64) -> Option<&mut Worker> {
+        if self.announcing {
+            return None;
+        }
         let id = self.open.get(&connection)?.worker;
-        let worker = self.workers.get_mut(&id)?;
+        let worker = self.workers.get_mut(id as usize)?;
         if worker.accepted + worker.rejected == 0 {
             self.changed.push(id);
         }
@@ -211,28 +324,37 @@ impl Source {
     }
 
     pub(crate) fn worker_of(&self, connection: Connection) -> Option<&Worker> {
-        self.workers.get(&self.open.get(&connection)?.worker)
+        self.get(self.open.get(&connection)?.worker)
     }
 
     pub(crate) fn get(&self, worker: u32) -> Option<&Worker> {
-        self.workers.get(&worker)
+        self.workers.get(worker as usize)
     }
 
     pub(crate) fn find(&self, kind: WorkerKind, name: &str) -> Option<&Worker> {
-        self.names.get(&(kind, Arc::from(name))).and_then(|id| self.workers.get(id))
+        self.names.get(&(kind, Arc::from(name))).and_then(|id| self.get(*id))
     }
 
     pub(crate) fn online(&self) -> u64 {
-        self.workers.values().filter(|worker| worker.open > 0).count() as u64
+        self.online
     }
 
-    /// Gives each worker with shares since the last look to `visit`, and forgets what they did.
-    pub(crate) fn take_changed(&mut self, mut visit: impl FnMut(&Worker)) {
-        for id in std::mem::take(&mut self.changed) {
-            if let Some(worker) = self.workers.get_mut(&id) {
-                visit(worker);
+    /// Workers with shares since the last look.
+    pub(crate) fn changed(&self) -> impl Iterator<Item = &Worker> {
+        self.changed.iter().filter_map(|id| self.get(*id))
+    }
+
+    /// That was the look.
+    pub(crate) fn forget_changes(&mut self) {
+        for id in self.changed.drain(..) {
+            if let Some(worker) = self.workers.get_mut(id as usize) {
                 (worker.accepted, worker.rejected) = (0, 0);
             }
         }
     }
+}
+
+/// A channel of a downstream.
+pub(crate) const fn channel(downstream: u32, channel: u32) -> Connection {
+    Connection::Channel { downstream, channel }
 }

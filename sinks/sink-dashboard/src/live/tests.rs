@@ -5,11 +5,15 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use sidecar_core::{JournalId, Record, Route};
 use sink_contract::{SyntheticJournal, SyntheticSession, batch};
-use stats_sv2::event::{AnnounceBegin, AnnounceEnd, ChannelClosed, ChannelOpened, ShareSubmitted};
-use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, Role, Text, UnixMillis};
+use stats_sv2::event::{
+    AnnounceBegin, AnnounceEnd, ChannelClosed, ChannelOpened, MinerConnected, MinerShareRejected, MinerShareSubmitted,
+    ShareRejected, ShareSubmitted, SharesCounted,
+};
+use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Text, U256, UnixMillis};
 
 use super::Live;
 use super::message::WorkerKind;
+use super::source::MAX_WORKERS;
 use crate::config::DashboardSettings;
 use crate::security::redact::Redaction;
 
@@ -142,6 +146,104 @@ fn floods_are_cut_and_counted() {
     fed.live.tick(NOW.0);
     fed.events(&[closed(0)]);
     assert_eq!(fed.messages().len() as u64, told + 1, "another second, another allowance");
+}
+
+#[test]
+fn every_kind_of_share_counts_for_its_worker() {
+    let mut fed = Fed::new();
+    let rejected = ShareRejected {
+        downstream_id: DownstreamId(1),
+        timestamp: NOW,
+        channel_id: ChannelId(0),
+        sequence_number: 0,
+        error_code: Text::cut("stale-share"),
+    };
+    let counted = SharesCounted {
+        downstream_id: DownstreamId(1),
+        channel_id: ChannelId(0),
+        timestamp: NOW,
+        since: UnixMillis(NOW.0 - 1_000),
+        accepted: 5,
+        rejected: 2,
+        work: U256([0; 32]),
+    };
+    let connected = MinerConnected {
+        miner_id: MinerId(1),
+        name: Text::cut("rig"),
+        timestamp: NOW,
+        address: Text::cut(""),
+        user_agent: Text::cut(""),
+    };
+    fed.events(&[opened(1, "alice"), Event::MinerConnected(connected)]);
+    fed.events(&[
+        share(1),
+        Event::ShareRejected(rejected),
+        Event::SharesCounted(counted),
+        Event::MinerShareSubmitted(MinerShareSubmitted {
+            miner_id: MinerId(1),
+            timestamp: NOW,
+            target: CompactTarget(0x1d00_ffff),
+            share: CompactTarget(0x1c00_ffff),
+        }),
+        Event::MinerShareRejected(MinerShareRejected {
+            miner_id: MinerId(1),
+            timestamp: NOW,
+            error_code: Text::cut("job-not-found"),
+        }),
+        // Nobody's.
+        share(9),
+    ]);
+    let (changes, more, _) = fed.live.take_changes(10);
+    let mut changes: Vec<_> =
+        changes.iter().map(|worker| (worker.name.as_str(), worker.kind, worker.accepted, worker.rejected)).collect();
+    changes.sort_unstable();
+    assert_eq!(changes, [("alice", WorkerKind::Identity, 6, 3), ("rig", WorkerKind::Miner, 1, 1)]);
+    assert_eq!(more, 0);
+    let shares = fed.live.recent_shares("pool-a", WorkerKind::Identity, "alice");
+    assert_eq!((shares.len(), shares[0].error_code), (2, Some("stale-share")));
+}
+
+#[test]
+fn the_rest_of_a_replaced_session_changes_nothing() {
+    let mut fed = Fed::new();
+    fed.events(&[opened(1, "alice")]);
+    let mut old = fed.session.clone();
+    fed.session = SyntheticSession::new("pool-a", Role::Pool, 2);
+    fed.events(&[opened(1, "bob")]);
+    let rest = fed.journal.append(&mut old, &[opened(2, "carol"), closed(1), share(1)]);
+    fed.apply(&Arc::new(Record { finishing: true, ..Record::clone(&rest) }));
+    assert_eq!(fed.live.workers_online("pool-a"), 1);
+    assert!(fed.live.take_changes(10).0.is_empty());
+    fed.events(&[share(1)]);
+    assert_eq!(fed.live.take_changes(10).0[0].name, "bob");
+}
+
+#[test]
+fn who_went_makes_room_for_who_comes() {
+    let mut fed = Fed::new();
+    let ids = |range: std::ops::Range<u32>| range.map(|id| opened(id, &format!("worker-{id}"))).collect::<Vec<_>>();
+    let all = MAX_WORKERS as u32;
+    fed.events(&ids(0..all));
+    fed.events(&[share(0), share(1)]);
+    fed.events(&ids(all..all + 1));
+    assert_eq!(fed.live.workers_online("pool-a"), u64::from(all), "there is no room");
+    fed.events(&[closed(0), closed(2)]);
+    fed.events(&ids(all..all + 3));
+    assert_eq!(fed.live.workers_online("pool-a"), u64::from(all));
+    fed.events(&[share(all), share(1)]);
+    let (changes, ..) = fed.live.take_changes(10);
+    let mut changes: Vec<_> = changes.iter().map(|worker| (worker.name.clone(), worker.accepted)).collect();
+    changes.sort_unstable();
+    assert_eq!(changes, [("worker-1".to_owned(), 2), (format!("worker-{all}"), 1)], "and none of the other's shares");
+}
+
+#[test]
+fn what_nobody_listened_to_is_not_told_later() {
+    let mut fed = Fed::new();
+    fed.events(&[opened(1, "alice"), share(1)]);
+    fed.live.forget_changes();
+    fed.events(&[share(1)]);
+    assert_eq!(fed.live.take_changes(10).0[0].accepted, 1);
 }
 
 proptest! {

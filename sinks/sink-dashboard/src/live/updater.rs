@@ -22,24 +22,27 @@ pub(crate) async fn run(state: AppState) {
         tick.tick().await;
         let now_ms = state.now_ms();
         state.live.tick(now_ms);
-        let update = update(&state, now_ms).await;
-        if let Some(update) = update {
+        if state.live.hub().is_wanted(now_ms) {
+            let update = update(&state, now_ms).await;
             state.live.hub().publish(vec![Outgoing::new("update", &update)]);
+        } else {
+            state.live.forget_changes();
         }
     }
 }
 
-/// The update of this second, if anybody wants one.
-pub(crate) async fn update(state: &AppState, now_ms: u64) -> Option<Update> {
+/// The update of this second.
+async fn update(state: &AppState, now_ms: u64) -> Update {
+    // Read here and not taken from what is kept, which would make an update up to a second older than it says. Pages and
+    // the API are then given what this read.
+    let overview = state.fresh_overview().await;
+    // After the history, which may have to be waited for: what came meanwhile is told now and not a second later.
     let (workers, more_workers, suppressed) = state.live.take_changes(MAX_WORKER_UPDATES);
-    if !state.live.hub().is_wanted(now_ms) {
-        return None;
-    }
-    let (sources, history_error) = match state.overview().await {
+    let (sources, history_error) = match overview {
         Ok(overview) => (sources(&overview, state, now_ms), None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
-    Some(Update { at_ms: now_ms, sources, history_error, workers, more_workers, suppressed })
+    Update { at_ms: now_ms, sources, history_error, workers, more_workers, suppressed }
 }
 
 fn sources(overview: &Overview, state: &AppState, now_ms: u64) -> Vec<SourceUpdate> {

@@ -250,3 +250,35 @@ fn the_description_names_every_path_and_every_path_answers() {
         assert!(document["components"]["schemas"][name].is_object(), "{name} is not described");
     }
 }
+
+#[test]
+fn long_answers_are_compressed_for_who_takes_gzip() {
+    let mut bench = pool();
+    bench.open_many(200);
+    bench.pass(2 * SECOND);
+    let path = "/api/v1/workers?sort=name&limit=200";
+    let plain = bench.get(path);
+    assert_eq!((plain.header("content-encoding"), plain.header("vary")), (None, Some("accept, accept-encoding")));
+    let ask = |method: &str, more: &str| {
+        bench.ask(method, path, &format!("Host: localhost\r\nAccept-Encoding: br, gzip;q=0.8\r\n{more}"))
+    };
+    let packed = ask("GET", "");
+    assert_eq!(packed.header("content-encoding"), Some("gzip"));
+    assert_eq!(packed.header("vary"), plain.header("vary"));
+    assert_eq!(packed.header("content-length"), Some(packed.bytes.len().to_string().as_str()));
+    assert!(packed.bytes.len() * 4 < plain.bytes.len(), "{} of {}", packed.bytes.len(), plain.bytes.len());
+    let mut unpacked = String::new();
+    std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&packed.bytes[..]), &mut unpacked).unwrap();
+    assert_eq!(unpacked, plain.body);
+    // Two representations, two tags: what one client has must not be taken for what another has.
+    let (plain_tag, packed_tag) = (plain.header("etag").unwrap(), packed.header("etag").unwrap());
+    assert_ne!(plain_tag, packed_tag);
+    let again = ask("GET", &format!("If-None-Match: {packed_tag}\r\n"));
+    assert_eq!((again.status, again.bytes.len(), again.header("etag")), (304, 0, Some(packed_tag)));
+    assert_eq!(ask("GET", &format!("If-None-Match: {plain_tag}\r\n")).status, 200);
+    let head = ask("HEAD", "");
+    assert_eq!((head.status, head.bytes.len(), head.header("etag")), (200, 0, Some(packed_tag)));
+    assert_eq!(head.header("content-length"), packed.header("content-length"));
+    let short = bench.ask("GET", "/api/v1/alerts", "Host: localhost\r\nAccept-Encoding: gzip\r\n");
+    assert_eq!((short.status, short.header("content-encoding")), (200, None));
+}

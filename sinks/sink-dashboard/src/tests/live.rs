@@ -121,3 +121,29 @@ fn there_are_places_for_so_many_and_stopping_ends_all_streams() {
     second.end();
     assert!(std::net::TcpStream::connect(bench.address).is_err(), "nobody listens any more");
 }
+
+#[test]
+fn an_update_tells_what_the_history_has_now() {
+    let mut bench = Bench::new();
+    bench.open(1, "alice");
+    let accepted = |bench: &Bench, again: u32| {
+        let summary = bench.json(&format!("/api/v1/summary?again={again}"));
+        summary["sources"][0]["channels"]["totals"]["accepted"].as_u64().unwrap_or(0)
+    };
+    assert_eq!(accepted(&bench, 0), 0);
+    // Not a moment passes: what was read for the summary is as good as new for all but the updates.
+    bench.share(1);
+    assert_eq!(accepted(&bench, 1), 0);
+    let mut client = bench.listen("");
+    let update = client.next("update").data;
+    assert_eq!(update["sources"][0]["accepted"], 1, "{update}");
+    assert_eq!(accepted(&bench, 2), 1, "and what an update has read is good for everybody");
+}
+
+#[test]
+fn the_stream_is_not_compressed() {
+    let mut bench = Bench::new();
+    let mut client = bench.listen("Accept-Encoding: gzip, br\r\n");
+    bench.open(1, "alice");
+    assert_eq!(client.next("worker").data["name"], "alice");
+}
