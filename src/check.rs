@@ -17,7 +17,7 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let (config, findings) = match Config::load(&args.config, &registry::built_in()) {
         Ok(loaded) => (Some(loaded.config), loaded.findings),
         Err(ConfigError::Invalid { findings }) => (None, *findings),
-        Err(error) => return Err(Failure::from_error(Exit::Config, &error)),
+        Err(error) => return Err(Failure::from_config(&error)),
     };
     let answers = match &config {
         Some(config) if args.online => online::ask(config)?,

@@ -30,7 +30,7 @@ Examples:
 /// Durable statistics beside a Stratum V2 pool or translator.
 ///
 /// The sidecar receives events from the pool over one TCP connection, keeps them in a journal, and delivers them to
-/// sinks: a history in SQLite, a log file, and more. The pool never waits for it.
+/// sinks: a history in SQLite, a dashboard, a log file, and more. The pool never waits for it.
 #[derive(Debug, Parser)]
 #[command(name = "hashpool-sidecar", version, max_term_width = 110, after_help = format!("{EXAMPLES}\n{EXIT_CODES}"))]
 pub(crate) struct Cli {
@@ -43,7 +43,8 @@ pub(crate) enum Command {
     /// Run the sidecar until Ctrl-C or SIGTERM.
     #[command(
         after_help = "SIGHUP makes sinks open their files again, after log rotation by another program. A second \
-        Ctrl-C or SIGTERM ends the process at once; what was acknowledged is safe in the journal either way.\n\n\
+        Ctrl-C or SIGTERM ends the process at once; what was acknowledged is safe in the journal either way. The \
+        configuration is read at start only: a changed one takes a restart, which loses nothing.\n\n\
         Examples:\n  hashpool-sidecar run -c configs/pool.toml\n  RUST_LOG=debug hashpool-sidecar run -c pool.toml"
     )]
     Run(RunArgs),
@@ -170,7 +171,7 @@ pub(crate) struct FleetArgs {
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=60_000))]
     pub(crate) miners: u32,
     /// Shares a second of all miners together, or `max`: as fast as the sidecar takes them, losing none.
-    #[arg(long, value_name = "EVENTS_PER_S|max", default_value = "50", value_parser = rate)]
+    #[arg(long, value_name = "SHARES_PER_S|max", default_value = "50", value_parser = rate)]
     pub(crate) rate: Rate,
     /// Same seed, same miners and events.
     #[arg(long, value_name = "SEED", default_value_t = 1)]

@@ -66,14 +66,21 @@ pub(crate) fn demo(args: &DemoArgs) -> Result<(), Failure> {
 
 /// The folder asked for, or a new one that is left for its owner to look at.
 fn folder(args: &DemoArgs) -> Result<PathBuf, Failure> {
-    let cannot = |error: io::Error| Failure::new(Exit::Failure, format!("cannot make the folder of the demo: {error}"));
     match &args.folder {
         Some(folder) => {
+            let cannot = |error: io::Error| {
+                Failure::new(Exit::Failure, format!("cannot make the folder {}: {error}", folder.display()))
+                    .advice("name another with --folder, or leave it out for a temporary one")
+            };
             std::fs::create_dir_all(folder).map_err(cannot)?;
             std::path::absolute(folder).map_err(cannot)
         }
         None => {
-            tempfile::Builder::new().prefix("hashpool-demo-").tempdir().map(tempfile::TempDir::keep).map_err(cannot)
+            tempfile::Builder::new().prefix("hashpool-demo-").tempdir().map(tempfile::TempDir::keep).map_err(|error| {
+                let temporary = std::env::temp_dir();
+                let what = format!("cannot make a folder in {}: {error}", temporary.display());
+                Failure::new(Exit::Failure, what).advice("name one with --folder")
+            })
         }
     }
 }

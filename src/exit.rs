@@ -2,9 +2,12 @@
 
 use std::error::Error;
 use std::fmt;
+use std::path::Path;
 use std::process::ExitCode;
 
 use sidecar_core::ErrorChain;
+
+use crate::config::ConfigError;
 
 /// The documented exit codes; clap itself ends with 2 on a wrong command line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +44,15 @@ impl Failure {
         Self::new(exit, ErrorChain(error).to_string())
     }
 
+    /// A configuration that cannot be used.
+    pub(crate) fn from_config(error: &ConfigError) -> Self {
+        let failure = Self::from_error(Exit::Config, error);
+        match error.advice() {
+            Some(advice) => failure.advice(advice),
+            None => failure,
+        }
+    }
+
     /// What the reader should do.
     pub(crate) fn advice(mut self, advice: impl Into<String>) -> Self {
         self.advice = Some(advice.into());
@@ -69,6 +81,25 @@ impl fmt::Display for Failure {
             Some(advice) => write!(f, "\n  {advice}"),
             None => Ok(()),
         }
+    }
+}
+
+/// Says so if there is no such file, before something less clear is said about it.
+pub(crate) fn must_exist(path: &Path, advice: &str) -> Result<(), Failure> {
+    match std::fs::metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            Err(Failure::new(Exit::Failure, format!("there is no file {}", path.display())).advice(advice))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What to do about an address that cannot be listened on.
+pub(crate) fn listen_advice(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::AddrNotAvailable => "name an address of this host, or 0.0.0.0 for all of them",
+        std::io::ErrorKind::PermissionDenied => "name a port above 1023, or allow this user to use lower ones",
+        _ => "is another sidecar running? else name another port",
     }
 }
 

@@ -7,9 +7,13 @@ use sidecar_journal::JournalError;
 use sidecar_journal::offline::{self, CheckReport, OfflineStats};
 
 use crate::cli::{JournalCommand, JournalPath};
-use crate::exit::{Exit, Failure, output};
+use crate::exit::{Exit, Failure, must_exist, output};
 
 pub(crate) fn journal(command: &JournalCommand) -> Result<(), Failure> {
+    let (JournalCommand::Stats { journal, .. }
+    | JournalCommand::Check { journal, .. }
+    | JournalCommand::Export { journal, .. }) = command;
+    must_exist(&journal.path, "name the path of [journal]; its file is there once a sidecar has run")?;
     match command {
         JournalCommand::Stats { journal, json } => stats(journal, *json),
         JournalCommand::Check { journal, json } => check(journal, *json),

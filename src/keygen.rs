@@ -50,6 +50,7 @@ fn write_secret(text: &str, out: &KeyOut) -> Result<(), Failure> {
             io::ErrorKind::AlreadyExists => {
                 failure.advice("a key is never overwritten: name another file, or remove this one")
             }
+            io::ErrorKind::NotFound => failure.advice("make its folder first"),
             _ => failure,
         }
     };

@@ -49,7 +49,7 @@ pub(crate) fn load(path: &Path) -> Result<Config, Failure> {
             if let ConfigError::Invalid { findings } = &error {
                 show(findings);
             }
-            Err(Failure::from_error(Exit::Config, &error))
+            Err(Failure::from_config(&error))
         }
     }
 }

@@ -15,7 +15,7 @@ use sidecar_pipeline::{
 use crate::admin::AdminServer;
 use crate::bridge::SupervisedSriBridge;
 use crate::config::{Config, SinkConfig};
-use crate::exit::{Exit, Failure};
+use crate::exit::{Exit, Failure, listen_advice};
 
 /// A sidecar at work.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl Sidecar {
         // Bound before anything is written: a second sidecar with the same file ends here.
         let admin = TcpListener::bind(config.admin.listen).map_err(|error| {
             Failure::new(Exit::NotNow, format!("cannot listen on the admin address {}: {error}", config.admin.listen))
-                .advice("is another sidecar running? give this one another [admin] listen")
+                .advice(format!("[admin] listen: {}", listen_advice(&error)))
         })?;
         let journal = open_journal(config.journal.clone(), &clock).await?;
         let configured: Vec<&str> = config.sinks.iter().map(|sink| sink.name.as_str()).collect();
@@ -47,7 +47,9 @@ impl Sidecar {
             pipeline = pipeline.bridge(bridge.name, Box::new(SupervisedSriBridge::new(bridge.settings)));
         }
         let running = pipeline.build().start().await.map_err(|error| match error {
-            StartError::Bind { .. } => Failure::from_error(Exit::NotNow, &error),
+            StartError::Bind { ref source, .. } => {
+                Failure::from_error(Exit::NotNow, &error).advice(format!("[server] listen: {}", listen_advice(source)))
+            }
             _ => Failure::from_error(Exit::Failure, &error),
         })?;
         let status = Arc::downgrade(running.status());
@@ -99,14 +101,19 @@ impl Sidecar {
 
 /// Makes the folders of the files that the sidecar writes.
 fn make_folders(config: &Config) -> Result<(), Failure> {
-    let files = config.sinks.iter().flat_map(|sink| sink.settings.claims()).filter_map(|claim| match claim {
-        Claim::File(path) => Some(path),
-        Claim::Listen(_) => None,
+    let files = config.sinks.iter().flat_map(|sink| {
+        let of_sink = |claim| match claim {
+            Claim::File(path) => Some((format!("sinks.{}", sink.name), path)),
+            Claim::Listen(_) => None,
+        };
+        sink.settings.claims().into_iter().filter_map(of_sink)
     });
-    for file in files.chain([config.journal.path.clone()]) {
+    for (component, file) in files.chain([("journal".to_owned(), config.journal.path.clone())]) {
         let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(|error| {
-            Failure::new(Exit::NotNow, format!("cannot make the folder {}: {error}", folder.display()))
+            let what = format!("cannot make the folder {} for the file of [{component}]: {error}", folder.display());
+            Failure::new(Exit::NotNow, what)
+                .advice("make it for the user who runs the sidecar, or name a file in another folder")
         })?;
     }
     Ok(())

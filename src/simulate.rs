@@ -117,10 +117,10 @@ pub(crate) fn connect(publisher: &StatsPublisher, stop: &watch::Receiver<bool>) 
     let begun = Instant::now();
     loop {
         let counters = publisher.counters();
-        if counters.connected || *stop.borrow() {
+        if counters.connected {
             return Ok(());
         }
-        if begun.elapsed() >= CONNECT_TIMEOUT {
+        if *stop.borrow() || begun.elapsed() >= CONNECT_TIMEOUT {
             let why = counters.last_error.unwrap_or_else(|| "no answer".to_owned());
             return Err(Failure::new(Exit::NotNow, format!("no session with the sidecar: {why}"))
                 .advice("is it running, and does it listen there? hashpool-sidecar run -c FILE logs its addresses"));

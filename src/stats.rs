@@ -14,7 +14,7 @@ use sink_sqlite::query::{
 use stats_sv2::UnixMillis;
 
 use crate::cli::StatsArgs;
-use crate::exit::{Exit, Failure, output};
+use crate::exit::{Exit, Failure, must_exist, output};
 use crate::report::{interval, table, untrusted};
 
 /// Workers, and rows of ehash, shown of one publisher.
@@ -39,6 +39,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<(), Failure> {
             _ => failure,
         }
     };
+    must_exist(&args.db, "name the path of a sink of type sqlite; its file is there once a sidecar has run")?;
     let history = History::open(&args.db).map_err(failed)?;
     if let Some(key) = &args.quote {
         return follow(&history, key, args).map_err(failed)?;

@@ -11,10 +11,13 @@ use tokio::net::TcpStream;
 
 use crate::cli::TapArgs;
 use crate::exit::{Exit, Failure, output};
+use crate::report::untrusted;
 use crate::signals::Signals;
 
 /// How long the sidecar may take to answer.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Characters shown of an answer that is no stream of events.
+const MAX_SHOWN: usize = 200;
 /// How a line begins that is no event but says how many were lost.
 const DROPPED: &[u8] = b"{\"tap_dropped\":";
 
@@ -56,8 +59,12 @@ async fn follow(args: &TapArgs) -> Result<(), Failure> {
         if status != StatusCode::OK {
             let message = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
             let exit = if status == StatusCode::BAD_REQUEST { Exit::Usage } else { Exit::NotNow };
-            let message = String::from_utf8_lossy(&message).trim().to_owned();
-            return Err(Failure::new(exit, format!("the sidecar answers {status}: {message}")));
+            let message = first_line(&message);
+            let failure = Failure::new(exit, format!("{} answers {status}: {message}", args.admin));
+            return Err(match exit {
+                Exit::Usage => failure,
+                _ => failure.advice("is that the [admin] listen of a sidecar? Name it with --admin"),
+            });
         }
         let mut lines = Lines { left: args.count, partial: Vec::new() };
         while let Some(frame) = body.frame().await {
@@ -81,6 +88,12 @@ async fn follow(args: &TapArgs) -> Result<(), Failure> {
         done = lines => done,
         () = driven => Ok(()),
     }
+}
+
+/// What an answer says, as far as it is for people: whoever is at that address may answer with anything.
+fn first_line(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(body);
+    untrusted(&text.trim().lines().next().unwrap_or_default().chars().take(MAX_SHOWN).collect::<String>())
 }
 
 fn path(args: &TapArgs) -> String {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod cli {
+    mod advice;
     mod check;
     mod keys;
     mod patience;

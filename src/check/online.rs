@@ -11,7 +11,7 @@ use serde::Serialize;
 use sidecar_core::{ByteSize, Claim, ErrorChain};
 
 use crate::config::Config;
-use crate::exit::Failure;
+use crate::exit::{Failure, listen_advice};
 use crate::run::runtime;
 
 /// Open files beside the listener's connections: databases, logs, HTTP.
@@ -62,17 +62,15 @@ pub(crate) fn ask(config: &Config) -> Result<Vec<Answer>, Failure> {
     answers.push(disk_space(config));
     for sink in &config.sinks {
         let name = format!("sinks.{}", sink.name);
-        for claim in sink.settings.claims() {
-            match claim {
-                Claim::Listen(address) => answers.push(port(&name, address)),
-                Claim::File(path) => answers.push(folder(&name, &path)),
-            }
-        }
+        let claims: Vec<Answer> = sink.settings.claims().iter().map(|claim| claimed(&name, claim)).collect();
+        // What is in the way is said already; the sink would say it again.
+        let is_in_the_way = claims.iter().any(|answer| answer.level == Level::Error);
+        answers.extend(claims);
         // A file sink says "no such folder" before `run` has made it; the folder's own answer is the better one.
         let folder_missing = sink.settings.claims().iter().any(
             |claim| matches!(claim, Claim::File(path) if path.parent().is_some_and(|parent| !parent.as_os_str().is_empty() && !parent.exists())),
         );
-        if !folder_missing {
+        if !folder_missing && !is_in_the_way {
             answers.push(match sink.settings.probe() {
                 Ok(()) => Answer::new(Level::Ok, name, format!("{} would start", sink.type_name)),
                 Err(error) => Answer::new(Level::Error, name, ErrorChain(&error).to_string()),
@@ -88,10 +86,20 @@ pub(crate) fn ask(config: &Config) -> Result<Vec<Answer>, Failure> {
     Ok(answers)
 }
 
+fn claimed(component: &str, claim: &Claim) -> Answer {
+    match claim {
+        Claim::Listen(address) => port(component, *address),
+        Claim::File(path) => folder(component, path),
+    }
+}
+
 fn port(component: &str, address: SocketAddr) -> Answer {
     match TcpListener::bind(address) {
         Ok(_) => Answer::new(Level::Ok, component, format!("{address} is free")),
-        Err(error) => Answer::new(Level::Error, component, format!("cannot listen on {address}: {error}")),
+        Err(error) => {
+            let what = format!("cannot listen on {address}: {error}; {}", listen_advice(&error));
+            Answer::new(Level::Error, component, what)
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration file, where, and what to do: collected, then shown all at once.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
@@ -200,6 +201,20 @@ pub(crate) enum ConfigError {
 impl ConfigError {
     pub(crate) fn unreadable(path: &Path, source: std::io::Error) -> Self {
         Self::Unreadable { path: path.to_owned(), source }
+    }
+
+    /// What to do, where the findings have not said it already.
+    pub(crate) fn advice(&self) -> Option<&'static str> {
+        let Self::Unreadable { source, .. } = self else { return None };
+        Some(match source.kind() {
+            ErrorKind::NotFound => {
+                "is the path right? configs/minimal.toml is a file to begin with, and hashpool-sidecar demo needs none"
+            }
+            ErrorKind::IsADirectory => "name the file in it",
+            ErrorKind::PermissionDenied => "let the user who runs the sidecar read it: look at its owner and mode",
+            ErrorKind::InvalidData => "a configuration is TOML in UTF-8; is this the right file?",
+            _ => return None,
+        })
     }
 }
 

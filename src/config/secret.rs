@@ -33,7 +33,7 @@ impl fmt::Debug for Secret {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub(crate) enum SecretError {
-    #[error("cannot read the secret file {}: {source}", path.display())]
+    #[error("cannot read the secret file {}", path.display())]
     File { path: PathBuf, source: std::io::Error },
     #[error("the environment variable {name} is not set")]
     Variable { name: String },

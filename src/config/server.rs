@@ -6,7 +6,7 @@ use std::ops::Range;
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use sidecar_core::Period;
+use sidecar_core::{ErrorChain, Period};
 use sidecar_pipeline::{Auth, ListenerConfig, ListenerLimits, NoiseConfig, Secret, TokenRule};
 use stats_sv2::limits::HEARTBEAT_EVERY;
 use toml::Spanned;
@@ -247,5 +247,5 @@ fn the_secret(
             return None;
         }
     };
-    read.map_err(|error| problems.push(Problem::error(section.value_span(key), error.to_string()))).ok()
+    read.map_err(|error| problems.push(Problem::error(section.value_span(key), ErrorChain(&error).to_string()))).ok()
 }
