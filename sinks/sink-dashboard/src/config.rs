@@ -10,6 +10,7 @@ use sidecar_http::{access_problem, bind, listen_address};
 
 pub use sidecar_http::AuthSetting;
 
+pub use crate::security::network::Network;
 use crate::sink::DashboardSink;
 
 /// Where the dashboard answers unless its table says otherwise.
@@ -39,6 +40,10 @@ pub struct DashboardSettings {
     /// Requests a second from one client address, over a burst of ten seconds' worth.
     #[serde(default = "default_requests_per_second")]
     pub requests_per_second: NonZeroU32,
+    /// Reverse proxies, as addresses or networks such as `127.0.0.1` or `10.0.0.0/8`: over their connections the client's
+    /// address is the last one in `X-Forwarded-For`. Otherwise all clients of a proxy share one allowance of requests.
+    #[serde(default)]
+    pub trusted_proxies: Vec<Network>,
     /// Connections to the history, and so questions that are answered at a time.
     #[serde(default = "default_readers")]
     pub readers: NonZeroU32,
@@ -112,6 +117,7 @@ impl DashboardSettings {
             max_connections: default_max_connections(),
             max_live_clients: default_max_live_clients(),
             requests_per_second: default_requests_per_second(),
+            trusted_proxies: Vec::new(),
             readers: default_readers(),
             query_timeout: default_query_timeout(),
             source: SourceFacts::default(),

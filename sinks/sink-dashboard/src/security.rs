@@ -2,5 +2,6 @@
 
 pub(crate) mod guard;
 pub(crate) mod headers;
+pub(crate) mod network;
 pub(crate) mod rate;
 pub(crate) mod redact;

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use sidecar_http::{AuthSetting, Peer, Token};
 
 use crate::api::problem::Problem;
-use crate::config::DashboardSettings;
+use crate::config::{DashboardSettings, Network};
 use crate::security::rate::RateLimit;
 
 /// Bytes of a request's body. Nothing here reads one.
@@ -21,6 +21,7 @@ const MAX_BODY: u64 = 64 << 10;
 pub(crate) struct Guard {
     token: Option<Token>,
     rate: RateLimit,
+    trusted_proxies: Vec<Network>,
     /// A page of another site that a browser was tricked to take for ours must not be answered.
     checks_host: bool,
 }
@@ -32,14 +33,24 @@ impl Guard {
             checks_host: token.is_none() && !is_open,
             token,
             rate: RateLimit::per_second(settings.requests_per_second),
+            trusted_proxies: settings.trusted_proxies.clone(),
+        }
+    }
+
+    /// Whose request it is.
+    fn client(&self, request: &Request) -> IpAddr {
+        let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.ip());
+        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
+        if self.trusted_proxies.iter().any(|network| network.contains(peer)) {
+            forwarded_for(request.headers()).unwrap_or(peer)
+        } else {
+            peer
         }
     }
 
     /// What a request is answered that may not come in.
     fn refusal(&self, request: &Request) -> Option<Response> {
-        let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.ip());
-        let peer = peer.unwrap_or(IpAddr::from([0, 0, 0, 0]));
-        if let Err(wait) = self.rate.check(peer) {
+        if let Err(wait) = self.rate.check(self.client(request)) {
             let seconds = HeaderValue::from(wait.as_secs() + 1);
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address");
             return Some(([(header::RETRY_AFTER, seconds)], problem).into_response());
@@ -82,6 +93,14 @@ fn body_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
+/// The last address in `X-Forwarded-For`, which the proxy wrote itself; those before it are what the client told the proxy.
+fn forwarded_for(headers: &HeaderMap) -> Option<IpAddr> {
+    let last = headers.get_all("x-forwarded-for").iter().next_back()?;
+    let address = last.to_str().ok()?.rsplit(',').next()?.trim();
+    // Some proxies write the port too.
+    address.parse().ok().or_else(|| address.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+}
+
 /// Whether `Host` is one that only leads here where the browser's user means it: a name that anybody can point at
 /// 127.0.0.1 is not (DNS rebinding).
 fn is_local(headers: &HeaderMap) -> bool {
@@ -98,6 +117,30 @@ fn is_local(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_a_trusted_proxy_wrote_tells_the_client() {
+        let mut settings = DashboardSettings::new("history");
+        settings.trusted_proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        let guard = Guard::new(&settings, None);
+        let client = |peer: &str, headers: &[&str]| {
+            let mut request = Request::new(axum::body::Body::empty());
+            request.extensions_mut().insert(Peer(std::net::SocketAddr::new(peer.parse().unwrap(), 1)));
+            for header in headers {
+                request.headers_mut().append("x-forwarded-for", header.parse().unwrap());
+            }
+            guard.client(&request).to_string()
+        };
+        assert_eq!(client("10.0.0.1", &["192.0.2.7"]), "192.0.2.7");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1, 192.0.2.7"]), "192.0.2.7", "the first is the client's own word");
+        assert_eq!(client("10.0.0.1", &["198.51.100.1", "192.0.2.7:4711"]), "192.0.2.7");
+        assert_eq!(client("10.0.0.1", &["[2001:db8::1]:443"]), "2001:db8::1");
+        for header in ["", "unknown", "192.0.2.7,"] {
+            assert_eq!(client("10.0.0.1", &[header]), "10.0.0.1", "{header:?}");
+        }
+        assert_eq!(client("10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(client("192.0.2.1", &["192.0.2.7"]), "192.0.2.1", "anybody can write a header");
+    }
 
     #[test]
     fn foreign_names_are_not_ours() {

@@ -92,6 +92,24 @@ fn too_many_requests_are_told_to_wait() {
 }
 
 #[test]
+fn clients_of_a_trusted_proxy_have_an_allowance_each() {
+    let refused = |bench: &Bench| {
+        let asked = (0..30).map(|client| {
+            let headers = format!("Host: localhost\r\nX-Forwarded-For: 198.51.100.1, 192.0.2.{client}\r\n");
+            bench.ask("GET", "/api/v1/alerts", &headers).status
+        });
+        asked.filter(|status| *status == 429).count()
+    };
+    let behind = Bench::with(Role::Pool, |settings| {
+        settings.requests_per_second = 1.try_into().unwrap();
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    assert_eq!(refused(&behind), 0);
+    let open = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1.try_into().unwrap());
+    assert!(refused(&open) > 0, "whoever is not trusted cannot become somebody else");
+}
+
+#[test]
 fn what_is_redacted_is_nowhere() {
     let mut bench = Bench::with(Role::Pool, |settings| {
         settings.redact = vec![Redacted::Addresses, Redacted::Names];

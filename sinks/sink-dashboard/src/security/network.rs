@@ -1,0 +1,100 @@
+//! A network as it is written in the settings: one address, or all with the same first bits.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, de};
+
+/// An address or a network, such as `127.0.0.1`, `10.0.0.0/8` or `2001:db8::/32`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    first: IpAddr,
+    /// How many of the first bits count.
+    prefix: u32,
+}
+
+/// The text is neither an address nor a network.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("\"{text}\" is neither an address nor a network; write it like \"127.0.0.1\" or \"10.0.0.0/8\"")]
+pub struct NetworkError {
+    text: String,
+}
+
+impl Network {
+    /// Whether the address is in it. An IPv4 address is the same when it is seen through IPv6.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.first, address.to_canonical()) {
+            (IpAddr::V4(first), IpAddr::V4(address)) => {
+                let differing = first.to_bits() ^ address.to_bits();
+                differing.leading_zeros() >= self.prefix
+            }
+            (IpAddr::V6(first), IpAddr::V6(address)) => {
+                let differing = first.to_bits() ^ address.to_bits();
+                differing.leading_zeros() >= self.prefix
+            }
+            _ => false,
+        }
+    }
+}
+
+impl FromStr for Network {
+    type Err = NetworkError;
+
+    fn from_str(text: &str) -> Result<Self, NetworkError> {
+        let wrong = || NetworkError { text: text.to_owned() };
+        let (address, prefix) = match text.trim().split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text.trim(), None),
+        };
+        let first: IpAddr = address.parse().map_err(|_| wrong())?;
+        let bits = if first.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => bits,
+            Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(wrong)?,
+        };
+        Ok(Self { first, prefix })
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_all_addresses_with_its_first_bits() {
+        let contains =
+            |network: &str, address: &str| network.parse::<Network>().unwrap().contains(address.parse().unwrap());
+        for (network, address) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.1", "::ffff:127.0.0.1"),
+            ("10.0.0.0/8", "10.255.0.1"),
+            ("10.1.2.3/8", "10.0.0.1"),
+            ("0.0.0.0/0", "192.0.2.1"),
+            ("2001:db8::/32", "2001:db8:ffff::1"),
+            ("::1", "::1"),
+            ("::/0", "2001:db8::1"),
+        ] {
+            assert!(contains(network, address), "{address} is in {network}");
+        }
+        for (network, address) in [
+            ("127.0.0.1", "127.0.0.2"),
+            ("10.0.0.0/8", "11.0.0.1"),
+            ("10.0.0.0/31", "10.0.0.2"),
+            ("0.0.0.0/0", "::1"),
+            ("::/0", "192.0.2.1"),
+            ("2001:db8::/32", "2001:db9::1"),
+        ] {
+            assert!(!contains(network, address), "{address} is not in {network}");
+        }
+        for text in ["", "localhost", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/", "10.0.0.0/8/8", "10.0.0"] {
+            assert!(text.parse::<Network>().is_err(), "{text}");
+        }
+    }
+}
