@@ -22,6 +22,10 @@ use stats_sv2::event::{
 };
 use stats_sv2::{Amount, ChannelId, CompactTarget, DownstreamId, MinerId, Text, U256, UnixMillis};
 
+mod prometheus {
+    mod grafana;
+}
+
 const SOON: Duration = Duration::from_secs(60);
 /// Shares a second of the feed.
 const RATE: u64 = 50;
@@ -36,7 +40,8 @@ async fn a_real_prometheus_reads_the_truth() -> Result<()> {
         let metrics = PortLease::new()?;
         let section = format!("[sinks.metrics]\ntype = \"prometheus\"\nlisten = \"{}\"", metrics.address());
         let mut sidecar = Sidecar::builder(folder)?.section(&section).start().await?;
-        let prometheus = Prometheus::start(folder, metrics.address(), sidecar.admin_address()).await?;
+        let (metrics_at, admin_at) = (metrics.address(), sidecar.admin_address());
+        let prometheus = Prometheus::start(folder, metrics_at, admin_at, &grafana("alerts.yml")).await?;
         let feed = Feed::start(sidecar.address())?;
 
         prometheus.wait_for_value("up{job=\"hashpool-sidecar\"}", |up| up == 1.0).await?;
@@ -190,14 +195,14 @@ fn one_of_everything(publisher: &StatsPublisher) {
     publisher.publish(QuoteAnswered { share_hash, quote_id: hostile(), timestamp });
 }
 
-/// A Prometheus that scrapes the sink and the admin endpoint four times a second and evaluates our rules.
+/// A Prometheus that scrapes the sink and the admin endpoint four times a second and evaluates rules.
 struct Prometheus {
     _process: Process,
     port: PortLease,
 }
 
 impl Prometheus {
-    async fn start(folder: &TestFolder, metrics: SocketAddr, admin: SocketAddr) -> Result<Self> {
+    async fn start(folder: &TestFolder, metrics: SocketAddr, admin: SocketAddr, rules: &Path) -> Result<Self> {
         let config = folder.write(
             "prometheus.yml",
             &format!(
@@ -206,7 +211,7 @@ impl Prometheus {
                  scrape_configs:\n\
                  - job_name: hashpool-sidecar\n  static_configs: [{{targets: [\"{metrics}\"]}}]\n\
                  - job_name: hashpool-sidecar-admin\n  static_configs: [{{targets: [\"{admin}\"]}}]\n",
-                grafana("alerts.yml").display().to_string()
+                rules.display().to_string()
             ),
         )?;
         let port = PortLease::new()?;
@@ -220,27 +225,34 @@ impl Prometheus {
         Ok(Self { _process: process, port })
     }
 
-    /// Waits until the query has exactly one sample, and that is as wanted.
-    async fn wait_for_value(&self, query: &str, is_wanted: impl Fn(f64) -> bool) -> Result<()> {
+    fn address(&self) -> SocketAddr {
+        self.port.address()
+    }
+
+    /// Waits until the query has exactly one sample, and that is as wanted. Returns it.
+    async fn wait_for_value(&self, query: &str, is_wanted: impl Fn(f64) -> bool) -> Result<f64> {
         let path = format!("/api/v1/query?query={}", percent_encoded(query));
         let (is_wanted, path) = (&is_wanted, &path);
         wait_for(query, SOON, || async move {
-            let answer: serde_json::Value = http::get_json(self.port.address(), path).await?;
+            let answer: serde_json::Value = http::get_json(self.address(), path).await?;
             let samples = answer["data"]["result"].as_array().context("no vector")?;
             let [sample] = samples.as_slice() else { return Ok(Look::NotYet(answer.to_string())) };
             let value: f64 = sample["value"][1].as_str().context("no value")?.parse()?;
             Ok(Look::when(is_wanted(value), value))
         })
-        .await?;
-        Ok(())
+        .await
+    }
+
+    async fn all_rules(&self) -> Result<Vec<serde_json::Value>> {
+        let answer: serde_json::Value = http::get_json(self.address(), "/api/v1/rules").await?;
+        let groups = answer["data"]["groups"].as_array().context("no groups")?;
+        Ok(groups.iter().filter_map(|group| group["rules"].as_array()).flatten().cloned().collect())
     }
 
     /// Every rule was evaluated without an error.
     async fn expect_healthy_rules(&self) -> Result<()> {
-        let answer: serde_json::Value = http::get_json(self.port.address(), "/api/v1/rules").await?;
-        let groups = answer["data"]["groups"].as_array().context("no groups")?;
-        let rules: Vec<_> = groups.iter().filter_map(|group| group["rules"].as_array()).flatten().collect();
-        ensure!(rules.len() > 10, "{answer}");
+        let rules = self.all_rules().await?;
+        ensure!(rules.len() > 10, "{rules:?}");
         for rule in rules {
             ensure!(rule["health"] != "err", "{rule}");
         }
