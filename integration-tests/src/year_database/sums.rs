@@ -29,13 +29,14 @@ pub(super) fn write(plan: &Plan, path: &Path) -> Result<u64> {
     )?;
     let mut writer =
         Writer { series: SeriesIds::read(plan, &conn)?, counts: Counts::new(), plan, conn: &conn, rows: 0 };
+    let totals = writer.tier(Tier::OneHour)?;
+    // The pages that this leaves free take the other tiers.
+    writer.settle()?;
     writer.ten_seconds()?;
     writer.tier(Tier::OneMinute)?;
     writer.tier(Tier::FiveMinutes)?;
-    let totals = writer.tier(Tier::OneHour)?;
     writer.totals(&totals)?;
     writer.channels()?;
-    writer.settle()?;
     let rows = writer.rows;
     let end = plan.ms(plan.minutes);
     conn.execute("UPDATE series SET last_hour = ?1", [end - end % HOUR_MS])?;

@@ -43,6 +43,7 @@ use crate::error::HistoryError;
 use crate::kept::Kept;
 use crate::rollup::SeriesRef;
 use crate::schema;
+use crate::store;
 
 /// Rows of any list at most.
 pub const MAX_ROWS: u32 = 10_000;
@@ -145,6 +146,7 @@ impl History {
             let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
             let conn = Connection::open_with_flags(path, flags)?;
             conn.busy_timeout(std::time::Duration::from_secs(5))?;
+            store::plan_once(&conn)?;
             conn.set_prepared_statement_cache_capacity(64);
             schema::check(&conn, schema::MIGRATIONS.len())?;
             let (found, known) = (schema::version(&conn)?, schema::MIGRATIONS.len());

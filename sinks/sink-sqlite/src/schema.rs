@@ -267,7 +267,18 @@ fn settled_hours() -> String {
     let mut sql = String::from(
         "-- The oldest day of which something is settled.
          ALTER TABLE series ADD COLUMN settled_from INTEGER;
-         CREATE INDEX series_by_settled_from ON series (settled_from) WHERE settled_from IS NOT NULL;\n",
+         CREATE INDEX series_by_settled_from ON series (settled_from) WHERE settled_from IS NOT NULL;
+         -- When a worker or a connection existed is read from the index alone, and its latest row found by it.
+         DROP INDEX channels_by_identity;
+         CREATE INDEX channels_by_identity ON channels (identity, opened_at, closed_at);
+         DROP INDEX channels_by_connection;
+         CREATE INDEX channels_by_connection ON channels (connection, opened_at);
+         DROP INDEX miners_by_identity;
+         CREATE INDEX miners_by_identity ON miners (identity, connected_at, disconnected_at);
+         DROP INDEX miners_by_connection;
+         CREATE INDEX miners_by_connection ON miners (connection, connected_at);
+         CREATE INDEX miners_by_number ON miners (source, miner_id, connected_at, disconnected_at);
+         CREATE INDEX downstreams_by_number ON downstreams (source, downstream_id, connected_at, disconnected_at);\n",
     );
     for table in [Table::SettledHours, Table::SettledDays] {
         sql.push_str(&format!(

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
+use rusqlite::config::DbConfig;
 use rusqlite::functions::{Aggregate, Context, FunctionFlags};
 use rusqlite::{Connection, OpenFlags, params};
 use sidecar_core::{Cursor, Durability, ErrorChain};
@@ -115,10 +116,18 @@ pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection,
     conn.pragma_update(None, "cache_size", -PAGE_CACHE_KIB)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "secure_delete", "OFF").or_else(ignore_answer)?;
+    plan_once(&conn)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     add_functions(&conn)?;
     schema::migrate(&mut conn, schema::MIGRATIONS)?;
     Ok(conn)
+}
+
+/// Keeps SQLite from planning a statement anew for the values that are bound to it: every statement here is written for one
+/// plan, and planning costs more than most of them.
+pub(crate) fn plan_once(conn: &Connection) -> Result<(), HistoryError> {
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Notes where in the journal the history stands.

@@ -76,25 +76,26 @@ pub(super) fn presence_of(
     name: &str,
     from: u64,
 ) -> Result<Option<Spans>, QueryError> {
+    // The plus signs keep SQLite from asking an index of all that is open or closed.
     let (sql, by_series) = match kind {
         SeriesKind::Channels | SeriesKind::Miners => return Ok(None),
         SeriesKind::Identity => (
-            "SELECT opened_at, closed_at FROM channels WHERE identity = ?1 AND (closed_at IS NULL OR closed_at >= ?2)",
+            "SELECT opened_at, closed_at FROM channels WHERE identity = ?1 AND (+closed_at IS NULL OR +closed_at >= ?2)",
             true,
         ),
         SeriesKind::MinerName => (
             "SELECT connected_at, disconnected_at FROM miners
-             WHERE identity = ?1 AND (disconnected_at IS NULL OR disconnected_at >= ?2)",
+             WHERE identity = ?1 AND (+disconnected_at IS NULL OR +disconnected_at >= ?2)",
             true,
         ),
         SeriesKind::Downstream => (
             "SELECT connected_at, disconnected_at FROM downstreams
-             WHERE downstream_id = ?1 AND (disconnected_at IS NULL OR disconnected_at >= ?2) AND source = ?3",
+             WHERE downstream_id = ?1 AND (+disconnected_at IS NULL OR +disconnected_at >= ?2) AND source = ?3",
             false,
         ),
         SeriesKind::MinerId => (
             "SELECT connected_at, disconnected_at FROM miners
-             WHERE miner_id = ?1 AND (disconnected_at IS NULL OR disconnected_at >= ?2) AND source = ?3",
+             WHERE miner_id = ?1 AND (+disconnected_at IS NULL OR +disconnected_at >= ?2) AND source = ?3",
             false,
         ),
     };

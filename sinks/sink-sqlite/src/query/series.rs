@@ -168,16 +168,20 @@ pub(super) fn share_work(
             "SELECT target FROM miners WHERE source = ?1 AND disconnected_at IS NULL AND ?2 = ?2 ORDER BY target DESC LIMIT 1"
         }
         Subject::Identity(_) => {
-            "SELECT target FROM channels WHERE source = ?1 AND identity = ?2 AND target IS NOT NULL ORDER BY id DESC LIMIT 1"
+            "SELECT target FROM channels WHERE source = ?1 AND identity = ?2 AND target IS NOT NULL
+             ORDER BY opened_at DESC LIMIT 1"
         }
         Subject::Downstream(_) => {
-            "SELECT target FROM channels WHERE source = ?1 AND connection = ?2 AND target IS NOT NULL ORDER BY id DESC LIMIT 1"
+            "SELECT target FROM channels WHERE source = ?1 AND connection = ?2 AND target IS NOT NULL
+             ORDER BY opened_at DESC LIMIT 1"
         }
         Subject::MinerName(_) => {
-            "SELECT target FROM miners WHERE source = ?1 AND identity = ?2 AND target IS NOT NULL ORDER BY id DESC LIMIT 1"
+            "SELECT target FROM miners WHERE source = ?1 AND identity = ?2 AND target IS NOT NULL
+             ORDER BY connected_at DESC LIMIT 1"
         }
         Subject::MinerId(_) => {
-            "SELECT target FROM miners WHERE source = ?1 AND connection = ?2 AND target IS NOT NULL ORDER BY id DESC LIMIT 1"
+            "SELECT target FROM miners WHERE source = ?1 AND connection = ?2 AND target IS NOT NULL
+             ORDER BY connected_at DESC LIMIT 1"
         }
     };
     let target: Option<Option<u32>> =
