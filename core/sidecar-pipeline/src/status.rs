@@ -5,14 +5,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sidecar_core::Status;
-use sidecar_journal::{Journal, JournalHealth, JournalStats, SessionInfo};
-use stats_sv2::UnixMillis;
+use sidecar_core::{ErrorChain, Status};
+use sidecar_journal::{DeadLetter, Journal, JournalHealth, JournalStats, SessionInfo};
+use stats_sv2::{Event, EventKind, UnixMillis, read_frame};
 
 use crate::health::{ComponentHealth, HealthSnapshot};
 use crate::listener::{ListenerSnapshot, ListenerView};
 use crate::sinks::{SinkSnapshot, SinkState};
 use crate::tap::TapSource;
+
+/// Dead letters that a snapshot lists; the others are in the journal.
+const MAX_DEAD_LETTERS: usize = 50;
+/// Characters of a dead letter's contents, and of its reason.
+const MAX_CONTENTS: usize = 1_000;
 
 /// What is known of a running pipeline. Snapshots are made when asked for.
 #[derive(Debug)]
@@ -39,6 +44,8 @@ pub struct PipelineSnapshot {
     pub sources: Vec<SourceSnapshot>,
     /// Each sink by name.
     pub sinks: BTreeMap<String, SinkSnapshot>,
+    /// The latest events that can never reach their sink, newest first. `journal.dead_letters` says how many are kept.
+    pub dead_letters: Vec<DeadLetterSnapshot>,
     /// Each bridge by name.
     pub bridges: BTreeMap<String, HealthSnapshot>,
     /// Open taps.
@@ -113,6 +120,51 @@ pub struct SourceSnapshot {
     pub missing: u64,
 }
 
+/// An event that can never reach its sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct DeadLetterSnapshot {
+    /// The sink, or `(ingest)` for what was malformed when it came.
+    pub sink: String,
+    /// Name of the publisher.
+    pub publisher: String,
+    /// The session, in hexadecimal.
+    pub session: String,
+    /// The event was made by the sidecar about the session; such events have numbers of their own.
+    pub derived: bool,
+    /// Number of the event in its session.
+    pub sequence: u64,
+    /// When the sidecar received it, in Unix milliseconds.
+    pub received_at_ms: u64,
+    /// Which event; `unknown` where the frame does not say.
+    pub event: &'static str,
+    /// Why it can never succeed, for people.
+    pub reason: String,
+    /// The event, for people: its fields, or the frame in hexadecimal where it has none. Untrusted; cut where it is long.
+    pub contents: String,
+}
+
+impl From<DeadLetter> for DeadLetterSnapshot {
+    fn from(letter: DeadLetter) -> Self {
+        let frame = read_frame(&letter.frame).ok().flatten();
+        let event = frame.and_then(|frame| Event::decode(frame).ok());
+        let contents = match &event {
+            Some(event) => format!("{event:?}"),
+            None => letter.frame.iter().take(MAX_CONTENTS / 2).map(|byte| format!("{byte:02x}")).collect(),
+        };
+        Self {
+            sink: letter.sink,
+            publisher: letter.id.publisher.to_string(),
+            session: format!("{:016x}", letter.id.session_id),
+            derived: letter.id.derived,
+            sequence: letter.id.sequence,
+            received_at_ms: letter.received_at.0,
+            event: frame.map_or("unknown", |frame| EventKind::from_type(frame.msg_type).name()),
+            reason: letter.reason.chars().take(MAX_CONTENTS).collect(),
+            contents: contents.chars().take(MAX_CONTENTS).collect(),
+        }
+    }
+}
+
 impl PipelineStatus {
     /// Everything at this moment.
     #[must_use]
@@ -129,6 +181,7 @@ impl PipelineStatus {
                 .map(|view| ListenerStatus { address: view.address(), counters: view.snapshot() }),
             sources: self.journal.sessions().into_iter().map(SourceSnapshot::from).collect(),
             sinks: self.sinks.iter().map(|sink| (sink.health.name().to_string(), sink.snapshot(&head))).collect(),
+            dead_letters: self.dead_letters(),
             bridges: self.bridges.iter().map(|bridge| (bridge.name().to_string(), bridge.snapshot())).collect(),
             taps: self.tap.open_taps(),
             tap_dropped: self.tap.dropped(),
@@ -161,6 +214,18 @@ impl PipelineStatus {
             }
         }
         not_ready
+    }
+
+    /// What cannot be read now is not listed; the journal's count tells that it is there.
+    fn dead_letters(&self) -> Vec<DeadLetterSnapshot> {
+        if self.journal.stats().dead_letters == 0 {
+            return Vec::new();
+        }
+        let letters = self.journal.dead_letters(None, MAX_DEAD_LETTERS).unwrap_or_else(|error| {
+            tracing::warn!(error = %ErrorChain(&error), "dead letters cannot be listed");
+            Vec::new()
+        });
+        letters.into_iter().map(DeadLetterSnapshot::from).collect()
     }
 
     fn journal_snapshot(&self) -> JournalSnapshot {

@@ -356,7 +356,7 @@ impl SinkDriver {
         };
         self.empty_reads = 0;
 
-        let (before, after) = (Place::before(first), Place::after(last));
+        let (before, after, received_at) = (Place::before(first), Place::after(last), first.received_at);
         if before.cumulative > self.place.cumulative {
             let tail = self.reader.tail();
             let retired = tail.cumulative_before.min(before.cumulative).max(self.place.cumulative);
@@ -370,6 +370,7 @@ impl SinkDriver {
         let Some(batch) = Batch::new(self.journal.id(), records, Arc::clone(&self.route)) else { return Ok(()) };
         let mut settled = Settled { filtered: batch.filtered(), damaged, ..Settled::default() };
         self.pace.begin(batch.events(), Instant::now());
+        self.state.batch_begun(received_at);
         // A sink with a cursor of its own sees every batch, so that the cursor keeps up with what is filtered.
         if batch.events() > 0 || self.keeps_state {
             self.reach = self.reach.max(after.offset);

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use serde::Serialize;
 use sidecar_core::{Clock, SinkError};
 use sidecar_journal::Head;
+use stats_sv2::UnixMillis;
 use tokio::sync::{Notify, watch};
 
 use super::call::CallError;
@@ -66,6 +67,8 @@ pub(crate) struct SinkState {
     failures: [AtomicU64; FailureKind::ALL.len()],
     announcements: AtomicU64,
     last_delivery_ms: AtomicU64,
+    /// When the oldest record of the batch under way was received; 0 between batches.
+    oldest_pending_ms: AtomicU64,
 }
 
 impl SinkState {
@@ -82,6 +85,7 @@ impl SinkState {
             failures: Default::default(),
             announcements: AtomicU64::new(0),
             last_delivery_ms: AtomicU64::new(0),
+            oldest_pending_ms: AtomicU64::new(0),
         }
     }
 
@@ -105,7 +109,13 @@ impl SinkState {
         self.announcements.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// A batch is under way whose oldest record was received then.
+    pub(crate) fn batch_begun(&self, received_at: UnixMillis) {
+        self.oldest_pending_ms.store(received_at.0, Ordering::Relaxed);
+    }
+
     pub(crate) fn batch_done(&self) {
+        self.oldest_pending_ms.store(0, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
         self.last_delivery_ms.store(self.clock.now().0, Ordering::Relaxed);
     }
@@ -117,11 +127,17 @@ impl SinkState {
             ledger.snapshot(head.borrow().cumulative_events)
         };
         let last_delivery_ms = self.last_delivery_ms.load(Ordering::Relaxed);
+        let lag_ms = match (ledger.pending, self.oldest_pending_ms.load(Ordering::Relaxed)) {
+            (0, _) => Some(0),
+            (_, 0) => None,
+            (_, oldest) => Some(self.clock.now().0.saturating_sub(oldest)),
+        };
         SinkSnapshot {
             health: self.health.snapshot(),
             required: self.required,
             offset: self.offset.load(Ordering::Relaxed),
             lag_events: ledger.pending,
+            lag_ms,
             ledger_difference: ledger.difference(),
             ledger,
             batches: self.batches.load(Ordering::Relaxed),
@@ -147,6 +163,8 @@ pub struct SinkSnapshot {
     pub offset: u64,
     /// Events that it has still to take.
     pub lag_events: u64,
+    /// Age of the oldest event that it has still to take, in milliseconds; `None` while it has not begun to take it.
+    pub lag_ms: Option<u64>,
     /// Its account.
     pub ledger: LedgerSnapshot,
     /// What the account leaves unexplained: always 0, or there is a bug.

@@ -32,10 +32,21 @@ async fn a_transient_failure_is_repeated_until_it_succeeds() {
     eventually("all is delivered", || sidecar.ledger("history").delivered == 100 + DERIVED).await;
     assert_eq!(sink.sequences(), (1..=100).collect::<Vec<u64>>());
     let snapshot = &sidecar.snapshot().sinks["history"];
-    assert_eq!(snapshot.failures["transient"], 7);
+    assert_eq!((snapshot.failures["transient"], snapshot.lag_ms), (7, Some(0)));
     assert_eq!(snapshot.ledger.pending, 0);
     assert_eq!(snapshot.health.status.name(), "healthy");
     assert!(snapshot.health.last_error.as_ref().unwrap().contains("away"));
+}
+
+#[tokio::test]
+async fn a_sink_that_does_not_come_forward_is_late() {
+    let sink = FakeSink::acting(vec![Act::Transient; 10_000]);
+    let sidecar = Sidecar::with(listener(), [spec("history", &sink)]).await;
+    publish(&sidecar, 10).await;
+    let lag = || sidecar.snapshot().sinks["history"].lag_ms;
+    eventually("it is behind", || lag().is_some_and(|lag| lag > 0)).await;
+    let before = lag().unwrap();
+    eventually("it falls behind further", || lag().is_some_and(|lag| lag > before)).await;
 }
 
 #[tokio::test]
@@ -76,6 +87,10 @@ async fn rejected_events_become_dead_letters_and_nothing_else_does() {
     numbers.sort_unstable();
     assert_eq!(numbers, [4, 8, 51]);
     assert_eq!(letters.iter().find(|letter| letter.id.sequence == 8).unwrap().frame, share(8));
+    let listed = sidecar.snapshot().dead_letters;
+    let letter = listed.iter().find(|letter| letter.sequence == 8).unwrap();
+    assert_eq!((listed.len(), &*letter.sink, letter.event, letter.derived), (3, "history", "share_submitted", false));
+    assert!(letter.contents.starts_with("ShareSubmitted") && !letter.reason.is_empty(), "{letter:?}");
     let expected: Vec<u64> = (1..=100).filter(|number| !numbers.contains(number)).collect();
     assert_eq!(sink.sequences(), expected, "none comes twice");
 }
@@ -101,7 +116,10 @@ async fn a_hanging_delivery_is_given_up_and_repeated_and_other_sinks_do_not_wait
     let sidecar = Sidecar::with(listener(), [impatient, spec("good", &good)]).await;
     publish(&sidecar, 10).await;
     eventually("the good sink has all", || good.sequences().len() == 10).await;
-    eventually("the other has all in the end", || hanging.sequences().len() == 10).await;
+    let lag = |sink: &str| sidecar.snapshot().sinks[sink].lag_ms;
+    assert_eq!(lag("good"), Some(0));
+    eventually("the other is done", || sidecar.ledger("hanging").pending == 0).await;
+    assert_eq!((hanging.sequences().len(), lag("hanging")), (10, Some(0)));
     assert_eq!(sidecar.snapshot().sinks["hanging"].failures["timeout"], 1);
 }
 
