@@ -6,6 +6,7 @@
 mod buckets;
 mod downstreams;
 mod lists;
+mod marks;
 mod miners;
 mod overview;
 mod presence;
@@ -26,6 +27,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 pub use crate::quote::{QuoteStage, QuoteState};
 pub use downstreams::DownstreamView;
 pub use lists::{BlockView, ConnectionView, WorkerView};
+pub use marks::{BlockMark, LatestOf, MarksView};
 pub use miners::{MinerView, UserAgentView};
 pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
 pub use publishers::PublisherView;
