@@ -6,6 +6,7 @@ pub(crate) mod assets;
 mod blocks;
 mod connect;
 mod connections;
+mod dead_letters;
 mod fault;
 mod graph;
 mod marks;
@@ -18,13 +19,16 @@ mod range;
 mod shell;
 mod sources;
 mod sparklines;
+mod turn;
 mod worker;
 mod workers;
 
 use axum::Router;
 use axum::routing::get;
+use maud::{Markup, html};
 use serde::Deserialize;
-use sink_sqlite::query::{Overview, SourceView};
+use sink_sqlite::History;
+use sink_sqlite::query::{Overview, QueryError, SourceView};
 
 use self::fault::PageError;
 use crate::state::AppState;
@@ -58,4 +62,21 @@ impl SourceQuery {
             (None, None) => Ok(None),
         }
     }
+}
+
+/// Asks the history about the source of a page; the default where there is none.
+async fn of_source<T: Default + Send + 'static>(
+    state: &AppState,
+    source: Option<&SourceView>,
+    ask: impl FnOnce(&History, &str) -> Result<T, QueryError> + Send + 'static,
+) -> Result<T, PageError> {
+    match source.map(|source| source.publisher.clone()) {
+        Some(publisher) => Ok(state.history.read(move |history| ask(history, &publisher)).await?),
+        None => Ok(T::default()),
+    }
+}
+
+/// The link to a table as a file.
+fn csv_link(address: &address::Address) -> Markup {
+    html! { a.button href=(address.text()) download { "CSV" } }
 }

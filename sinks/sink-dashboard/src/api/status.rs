@@ -4,12 +4,17 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use mining_stats::reading::STALE_AFTER_MS;
 use serde::Serialize;
+use serde_json::Value;
 use sink_sqlite::query::PublisherView;
 
 use super::problem::Problem;
 use super::shape::{Answered, json, json_with};
 use crate::live::message::SourceState;
+use crate::security::redact::HIDDEN;
 use crate::state::AppState;
+
+/// Fields of the pipeline's snapshot whose words come from anywhere.
+const FREE_TEXT: [&str; 5] = ["contents", "last_error", "reason", "what", "why"];
 
 /// Whether the numbers are fresh.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -70,10 +75,50 @@ pub(super) async fn health(State(state): State<AppState>) -> Answered {
 #[utoipa::path(get, path = "/api/v1/pipeline", tag = "status",
     responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn pipeline(State(state): State<AppState>) -> Answered {
-    let mut snapshot = state
-        .neighbours
-        .pipeline()
+    let snapshot = pipeline_snapshot(&state)
         .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is not running yet, or no more"))?;
-    state.redaction.pipeline(&mut snapshot);
     json(&snapshot)
+}
+
+/// The pipeline now, without what must be left out; `None` while it does not run.
+pub(crate) fn pipeline_snapshot(state: &AppState) -> Option<Value> {
+    let mut snapshot = state.neighbours.pipeline()?;
+    state.redaction.pipeline(&mut snapshot);
+    if state.redaction.is_on() {
+        without_free_text(&mut snapshot);
+    }
+    Some(snapshot)
+}
+
+/// Errors may name the address that did not answer, and an event that was refused holds names.
+fn without_free_text(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields.iter_mut() {
+                match value {
+                    Value::String(text) if FREE_TEXT.contains(&key.as_str()) => HIDDEN.clone_into(text),
+                    value => without_free_text(value),
+                }
+            }
+        }
+        Value::Array(values) => values.iter_mut().for_each(without_free_text),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_that_may_name_anything_are_hidden() {
+        let mut snapshot = serde_json::json!({
+            "sinks": { "mqtt": { "status": "retrying", "last_error": "cannot connect to 192.0.2.7:1883" } },
+            "dead_letters": [{ "sink": "mqtt", "event": "channel_opened", "reason": "bad rig.7", "contents": "rig.7" }],
+        });
+        without_free_text(&mut snapshot);
+        let text = snapshot.to_string();
+        assert!(!text.contains("192.0.2.7") && !text.contains("rig.7"), "{text}");
+        assert!(text.contains("retrying") && text.contains("channel_opened"), "{text}");
+    }
 }

@@ -9,7 +9,7 @@ use sink_sqlite::query::{BlockView, Overview, SourceView};
 
 use super::fault::PageError;
 use super::shell::{Frame, Page, respond};
-use super::{SourceQuery, numbers};
+use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;
 
 /// Blocks that are listed.
@@ -21,10 +21,7 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
     let source = asked.of(&overview)?;
-    let mut rows = match source.map(|source| source.publisher.clone()) {
-        Some(publisher) => state.history.read(move |history| history.blocks(&publisher, MAX_LISTED)).await?,
-        None => Vec::new(),
-    };
+    let mut rows = of_source(&state, source, |history, publisher| history.blocks(publisher, MAX_LISTED)).await?;
     if let Some(source) = source {
         state.redaction.blocks(&source.publisher, &mut rows);
     }
@@ -39,7 +36,12 @@ fn document(overview: &Overview, source: Option<&SourceView>, rows: &[BlockView]
         section.section aria-labelledby="found" {
             div.section-head {
                 h2 #found { "Found by this source" }
-                p { (numbers::plural(rows.len() as u64, "block")) " listed, the latest first" }
+                p {
+                    @if rows.len() < MAX_LISTED as usize { (numbers::plural(rows.len() as u64, "block")) }
+                    @else { "the newest " (MAX_LISTED) ", more may be kept" }
+                    ", the latest first"
+                }
+                @if !rows.is_empty() { (csv_link(&frame.csv("/api/v1/blocks"))) }
             }
             @if rows.is_empty() {
                 p.empty { "None since the history began. A new tip of the network is not a block of this source." }

@@ -1,69 +1,209 @@
-//! Who is connected now: channels of a pool's downstreams, or a translator's miners.
+//! Who is connected now: a pool's downstreams and the channels over them, or a translator's miners.
 
 use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
-use sink_sqlite::query::{ConnectionView, Overview, SourceView};
+use serde::Deserialize;
+use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS, SourceView};
 
 use super::fault::PageError;
 use super::shell::{Frame, Page, respond};
-use super::{SourceQuery, numbers, sources};
+use super::turn::Turn;
+use super::{SourceQuery, csv_link, numbers, of_source, sources};
 use crate::state::AppState;
 
-/// Rows that are listed; the page says how many there are beyond.
-const MAX_LISTED: u32 = 100;
+/// Rows of one page of either table.
+const PAGE_ROWS: usize = 25;
+/// Channels of a downstream that are told by number.
+const MAX_NAMED: usize = 4;
+
+/// What is asked, as it stands in the address.
+#[derive(Debug, Deserialize)]
+pub(super) struct ConnectionsQuery {
+    source: Option<String>,
+    /// Page of the channels and miners.
+    page: Option<usize>,
+    /// Page of the downstreams.
+    downstreams: Option<usize>,
+}
+
+/// A page of a list with its place in it.
+#[derive(Debug)]
+struct Listed<T> {
+    rows: Vec<T>,
+    turn: Turn,
+    /// Rows on all pages; what is beyond [`MAX_ROWS`] is on none.
+    all: u64,
+}
+
+impl<T> Listed<T> {
+    /// The place that is asked for, in a list that is still to be read.
+    fn place(asked: Option<usize>, all: u64) -> Turn {
+        Turn::new(asked, all.min(MAX_ROWS.into()) as usize, PAGE_ROWS)
+    }
+
+    fn new(rows: Vec<T>, turn: Turn, all: u64) -> Self {
+        Self { rows: turn.rows(rows).collect(), turn, all }
+    }
+}
 
 pub(super) async fn page(
     State(state): State<AppState>,
-    Query(asked): Query<SourceQuery>,
+    Query(asked): Query<ConnectionsQuery>,
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
-    let source = asked.of(&overview)?;
-    let mut rows = match source.map(|source| source.publisher.clone()) {
-        Some(publisher) => state.history.read(move |history| history.connections(&publisher, MAX_LISTED)).await?,
-        None => Vec::new(),
-    };
+    let source = SourceQuery { source: asked.source }.of(&overview)?;
+    let open = source.map_or(0, |source| source.channels_open + source.miners_open);
+    let below = source.map_or(0, |source| source.downstreams);
+    let channels = Listed::<ConnectionView>::place(asked.page, open);
+    let downstreams = Listed::<DownstreamView>::place(asked.downstreams, below);
+    let (mut rows, mut lower) = of_source(&state, source, move |history, publisher| {
+        let rows = history.connections(publisher, channels.reach() as u32)?;
+        let lower = if below > 0 { history.downstreams(publisher, downstreams.reach() as u32)? } else { Vec::new() };
+        Ok((rows, lower))
+    })
+    .await?;
     if let Some(source) = source {
         state.redaction.connections(&source.publisher, &mut rows);
+        state.redaction.downstreams(&mut lower);
     }
-    Ok(respond(StatusCode::OK, document(&overview, source, &rows)))
+    let frame = Frame::new(Page::Connections, &overview, source);
+    let (channels, downstreams) = (Listed::new(rows, channels, open), Listed::new(lower, downstreams, below));
+    Ok(respond(StatusCode::OK, document(&frame, &channels, &downstreams)))
 }
 
-fn document(overview: &Overview, source: Option<&SourceView>, rows: &[ConnectionView]) -> Markup {
-    let frame = Frame::new(Page::Connections, overview, source);
-    let open = source.map_or(0, |source| source.channels_open + source.miners_open);
+fn document(frame: &Frame<'_>, channels: &Listed<ConnectionView>, downstreams: &Listed<DownstreamView>) -> Markup {
+    // Each table is turned by itself; the other one stays where it is.
+    let to = |page: usize, below: usize| {
+        let some = |page: usize| (page > 1).then(|| page.to_string());
+        frame.address("/connections").with_some("page", some(page)).with_some("downstreams", some(below)).text()
+    };
+    let (page, below) = (channels.turn.page, downstreams.turn.page);
+    let has_miners = frame.source.is_some_and(|source| source.miners_open > 0);
+    let has_channels = frame.source.is_some_and(|source| source.channels_open > 0);
+    let name = if has_miners && !has_channels { "miners" } else { "channels" };
     let content = html! {
         (frame.heading(&html! { "Connections" }))
-        @if let Some(source) = source {
-            p.note.above {
-                @if source.channels_open > 0 || source.downstreams > 0 {
-                    (numbers::plural(source.channels_open, "channel")) " over " (numbers::plural(source.downstreams, "downstream")) ". "
+        @if let Some(source) = frame.source { (summary(source, frame.now_ms)) }
+        @if channels.all == 0 && downstreams.all == 0 {
+            p.empty { "Nothing is connected." }
+        }
+        @if downstreams.all > 0 {
+            section.section aria-labelledby="downstreams" {
+                div.section-head {
+                    h2 #downstreams { "Downstreams" }
+                    p { "counts are of the channels that are open now" (cut(downstreams)) }
+                    (csv_link(&frame.csv("/api/v1/downstreams").with("limit", MAX_ROWS.to_string())))
                 }
-                @if source.miners_open > 0 { (numbers::plural(source.miners_open, "miner")) ". " }
-                @if open > rows.len() as u64 { "The newest " (numbers::count(rows.len() as u64)) " are listed. " }
-                @if sources::health_words(source, overview.now_ms).0 == "is-stale" {
-                    "The source is silent: this is what was open when it was last heard."
-                }
+                (downstream_table(&downstreams.rows, frame.now_ms))
+                (downstreams.turn.markup("downstreams", |below| to(page, below)))
             }
         }
-        @if rows.is_empty() {
-            p.empty { "Nothing is connected." }
-        } @else {
-            (table(rows, &frame))
+        @if channels.all > 0 {
+            section.section aria-labelledby="channels" {
+                div.section-head {
+                    h2 #channels { (name) }
+                    p { "the newest first" (cut(channels)) }
+                    (csv_link(&frame.csv("/api/v1/channels").with("limit", MAX_ROWS.to_string())))
+                }
+                (channel_table(&channels.rows, name, frame))
+                (channels.turn.markup(name, |page| to(page, below)))
+            }
         }
     };
     frame.document("Connections", &content)
 }
 
-fn table(rows: &[ConnectionView], frame: &Frame<'_>) -> Markup {
+fn summary(source: &SourceView, now_ms: u64) -> Markup {
     html! {
-        div.frame tabindex="0" role="region" aria-label="Table: Open connections" {
+        p.note {
+            @if source.channels_open > 0 || source.downstreams > 0 {
+                (numbers::plural(source.channels_open, "channel")) " over " (numbers::plural(source.downstreams, "downstream")) ". "
+            }
+            @if source.miners_open > 0 { (numbers::plural(source.miners_open, "miner")) ". " }
+            @if sources::health_words(source, now_ms).0 == "is-stale" {
+                "The source is silent: this is what was open when it was last heard."
+            }
+        }
+    }
+}
+
+/// Says where a list ends before its rows do.
+fn cut<T>(listed: &Listed<T>) -> String {
+    match listed.all > MAX_ROWS.into() {
+        true => format!(", {} of {} are listed", numbers::count(MAX_ROWS.into()), numbers::count(listed.all)),
+        false => String::new(),
+    }
+}
+
+fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
+    html! {
+        div.frame tabindex="0" role="region" aria-label="Table: Downstreams" {
+            table {
+                thead {
+                    tr {
+                        th scope="col" { "Downstream" }
+                        th.wide scope="col" { "Program" }
+                        th.wide scope="col" { "Hardware" }
+                        th.wide scope="col" { "Device" }
+                        th.wide scope="col" { "Connected since" }
+                        th scope="col" { "Channels" }
+                        th.number scope="col" { "Accepted" }
+                        th.number.wide scope="col" { "Rejected" }
+                        th scope="col" { "Last share" }
+                    }
+                }
+                tbody {
+                    @for row in rows {
+                        tr data-key=(format!("{} {}", row.downstream_id, row.connected_ms)) {
+                            th scope="row" {
+                                (row.downstream_id)
+                                @if !row.address.is_empty() { span.basis { (numbers::untrusted_inline(&row.address)) } }
+                            }
+                            td.wide { (told(format!("{} {}", row.vendor, row.firmware).trim())) }
+                            td.wide { (told(&row.hardware_version)) }
+                            td.wide { (told(&row.device_id)) }
+                            td.wide { (numbers::moment(row.connected_ms)) }
+                            td.wrap { (channel_numbers(&row.channels)) }
+                            td.number { (numbers::count(row.accepted)) }
+                            td.number.wide { (numbers::count(row.rejected)) }
+                            td { (numbers::ago_or(row.last_share_ms, now_ms, "never")) }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a downstream says about itself, if it does.
+fn told(text: &str) -> Markup {
+    if text.is_empty() {
+        html! { span.note { "not told" } }
+    } else {
+        numbers::untrusted(text)
+    }
+}
+
+fn channel_numbers(channels: &[u32]) -> String {
+    let named: Vec<String> = channels.iter().take(MAX_NAMED).map(ToString::to_string).collect();
+    match (channels.len() as u64, channels.len().saturating_sub(MAX_NAMED) as u64) {
+        (0, _) => "none".to_owned(),
+        (1, _) => format!("number {}", named.join("")),
+        (all, 0) => format!("{all}: {}", named.join(", ")),
+        (all, more) => format!("{}: {} and {} more", numbers::count(all), named.join(", "), numbers::count(more)),
+    }
+}
+
+fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Markup {
+    html! {
+        div.frame tabindex="0" role="region" aria-label=(format!("Table: open {name}")) {
             table {
                 thead {
                     tr {
                         th scope="col" { "Worker" }
-                        th scope="col" { "Connection" }
+                        th.wide scope="col" { "Connection" }
                         th.wide scope="col" { "Address" }
                         th.wide scope="col" { "Program" }
                         th.wide scope="col" { "Open since" }
@@ -79,14 +219,14 @@ fn table(rows: &[ConnectionView], frame: &Frame<'_>) -> Markup {
                         @let worker = frame.address("/worker").with("name", row.name.as_str()).with("kind", kind);
                         tr data-key=(format!("{}/{:?}", row.connection_id, row.channel_id)) {
                             th scope="row" { a.name href=(worker.text()) { (numbers::untrusted(&row.name)) } }
-                            td.wrap {
+                            td.wide {
                                 @match row.channel_id {
                                     Some(channel) => { "downstream " (row.connection_id) ", channel " (channel) }
                                     None => { "miner " (row.connection_id) }
                                 }
                             }
-                            td.wide { (numbers::untrusted(&row.address)) }
-                            td.wide { (numbers::untrusted(&row.program)) }
+                            td.wide { (told(&row.address)) }
+                            td.wide { (told(&row.program)) }
                             td.wide { (numbers::moment(row.opened_ms)) }
                             td.number { (numbers::count(row.accepted)) }
                             td.number.wide { (numbers::count(row.rejected)) }
@@ -97,5 +237,25 @@ fn table(rows: &[ConnectionView], frame: &Frame<'_>) -> Markup {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_channels_of_a_downstream_are_named_or_counted() {
+        assert_eq!(channel_numbers(&[]), "none");
+        assert_eq!(channel_numbers(&[7]), "number 7");
+        assert_eq!(channel_numbers(&[7, 9]), "2: 7, 9");
+        assert_eq!(channel_numbers(&(1..=1_008).collect::<Vec<_>>()), "1,008: 1, 2, 3, 4 and 1,004 more");
+    }
+
+    #[test]
+    fn a_list_beyond_the_limit_says_so() {
+        let listed = |all| Listed::<u32>::new(Vec::new(), Listed::<u32>::place(None, all), all);
+        assert_eq!(cut(&listed(10_000)), "");
+        assert_eq!(cut(&listed(12_345)), ", 10,000 of 12,345 are listed");
     }
 }

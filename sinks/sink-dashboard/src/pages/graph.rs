@@ -7,11 +7,12 @@ use axum::response::IntoResponse;
 use maud::{Markup, html};
 use mining_stats::{Hashrate, text};
 use serde::{Deserialize, Serialize};
+use sink_sqlite::History;
 use sink_sqlite::query::{QueryError, SeriesAnswer, SeriesQuery, SourceView, Subject};
 
 use super::address::Address;
 use super::fault::PageError;
-use super::marks::{Mark, MarkKind, marks};
+use super::marks::{MAX_MARKS, Mark, MarkKind, Marks};
 use super::range::{RANGES, Range, RangeQuery};
 use super::sources::is_miner_side;
 use super::worker::real_name;
@@ -54,55 +55,85 @@ impl GraphSubject {
 pub(super) struct Graph {
     range: Range,
     answer: SeriesAnswer,
-    marks: Vec<Mark>,
+    marks: Marks,
+    /// The series is about one worker, the marks are about all.
+    is_part: bool,
+}
+
+/// Where the parts of a graph lead; each address is completed by a range.
+#[derive(Debug)]
+pub(super) struct GraphLinks {
+    /// The page itself.
+    pub(super) page: Address,
+    /// What scripts ask.
+    pub(super) data: Address,
+    /// The values as a file.
+    pub(super) csv: Address,
 }
 
 impl Graph {
-    /// Asks the history for a drawing; `None` where the source has no shares yet.
+    /// Asks the history for a drawing; `None` where the source has no shares yet. `begins_ms` says when the subject's own
+    /// history begins, where that is known already; otherwise it begins with the source's.
     pub(super) async fn ask(
         state: &AppState,
         source: &SourceView,
         subject: GraphSubject,
-        range: Range,
+        range: RangeQuery,
+        begins_ms: Option<u64>,
     ) -> Result<Option<Self>, PageError> {
-        Self::ask_points(state, source, subject, range, DRAWN_POINTS).await
+        Self::ask_points(state, source, subject, range, begins_ms, DRAWN_POINTS).await
     }
 
     async fn ask_points(
         state: &AppState,
         source: &SourceView,
         subject: GraphSubject,
-        range: Range,
+        range: RangeQuery,
+        begins_ms: Option<u64>,
         points: u64,
     ) -> Result<Option<Self>, PageError> {
-        let query = SeriesQuery {
-            publisher: source.publisher.clone(),
-            subject: subject.subject(source),
-            from_ms: range.from_ms,
-            to_ms: range.to_ms,
-            points,
+        let (publisher, of, now_ms) = (source.publisher.clone(), subject.subject(source), state.now_ms());
+        let is_part = subject != GraphSubject::Source;
+        let ask = move |history: &History| {
+            let begins_ms = match begins_ms {
+                Some(begins_ms) => Some(begins_ms),
+                None => history.begins(&publisher)?,
+            };
+            let range = range.resolve(now_ms, begins_ms);
+            let Range { from_ms, to_ms, .. } = range;
+            let marks = Marks::of(history.marks(&publisher, from_ms, to_ms, MAX_MARKS)?, from_ms);
+            let mut answer = history.series(&SeriesQuery { publisher, subject: of, from_ms, to_ms, points })?;
+            without_the_unfinished(&mut answer, now_ms);
+            Ok(Self { range, answer, marks, is_part })
         };
-        match state.history.read(move |history| history.series(&query)).await {
-            Ok(mut answer) => {
-                without_the_unfinished(&mut answer, state.now_ms());
-                Ok(Some(Self { range, answer, marks: marks(source, &range) }))
-            }
+        match state.history.read(ask).await {
+            Ok(graph) => Ok(Some(graph)),
             // A source without a share has no series of its own yet.
             Err(ReadError::Query(QueryError::UnknownSubject { .. })) if subject == GraphSubject::Source => Ok(None),
             Err(error) => Err(error.into()),
         }
     }
 
-    /// Both graphs with their ranges. `page` is the address that the ranges are added to, `data` the one that scripts ask.
-    pub(super) fn markup(&self, page: &Address, data: &Address, as_table: bool) -> Markup {
+    /// An address with the range that is shown.
+    fn ranged(&self, address: &Address) -> Address {
+        match self.range.name {
+            Some(name) => address.clone().with("range", name),
+            None => {
+                address.clone().with("from", self.range.from_ms.to_string()).with("to", self.range.to_ms.to_string())
+            }
+        }
+    }
+
+    /// Both graphs with their ranges.
+    pub(super) fn markup(&self, links: &GraphLinks, as_table: bool) -> Markup {
         let answer = &self.answer;
         html! {
-            div.graph data-graph=(data.text()) data-range=(self.range.name.unwrap_or_default())
-                data-from=(self.range.from_ms) data-to=(self.range.to_ms) data-keep="" {
+            div.graph data-graph=(links.data.text()) data-range=(self.range.name.unwrap_or_default())
+                data-usual=(self.range.usual) data-from=(self.range.from_ms) data-to=(self.range.to_ms) data-keep="" {
                 div.graph-tools {
                     nav.ranges aria-label="Range of the graphs" {
                         @for (name, _) in RANGES {
-                            a href=(page.clone().with("range", name).text()) data-range=(name)
+                            a href=(links.page.clone().with("range", name).text()) data-range=(name)
                                 aria-current=[(self.range.name == Some(name)).then_some("true")] { (name) }
                         }
                     }
@@ -111,11 +142,10 @@ impl Graph {
                         (numbers::length(answer.step_ms))
                     }
                     @let (view, words) = if as_table { (None, "Graph") } else { (Some("table"), "Table") };
-                    @let ranged = match self.range.name {
-                        Some(name) => page.clone().with("range", name),
-                        None => page.clone().with("from", self.range.from_ms.to_string()).with("to", self.range.to_ms.to_string()),
-                    };
-                    a.button href=(ranged.with_some("view", view).text()) data-graph-table="" { (words) }
+                    span.buttons {
+                        a.button href=(self.ranged(&links.page).with_some("view", view).text()) data-graph-table="" { (words) }
+                        a.button href=(self.ranged(&links.csv).text()) data-graph-csv="" download { "CSV" }
+                    }
                 }
                 @if as_table { (self.table()) } @else { (self.drawings()) }
             }
@@ -127,14 +157,14 @@ impl Graph {
         html! {
             div.graph-head { h3 { "Hashrate" } div.readout data-readout="" aria-hidden="true" {} }
             div.canvas data-plot="hashrate" {
-                (plot::hashrate(answer, &self.marks, "Hashrate with its 95 % band"))
+                (plot::hashrate(answer, &self.marks.list, "Hashrate with its 95 % band"))
                 span.scale.is-top { (text::hashrate(Hashrate::from_hashes_per_second(plot::top_of(answer)), 2)) }
                 span.scale.is-bottom { "0 H/s" }
             }
             p.graph-summary data-graph-summary="hashrate" { (self.hashrate_summary()) }
             div.graph-head { h3 { "Shares" } }
             div.canvas.is-short data-plot="shares" {
-                (plot::shares(answer, &self.marks, "Accepted and rejected shares"))
+                (plot::shares(answer, &self.marks.list, "Accepted and rejected shares"))
                 span.scale.is-top { (numbers::plural(plot::top_of_shares(answer) as u64, "share")) }
             }
             p.graph-summary data-graph-summary="shares" { (self.shares_summary()) }
@@ -168,16 +198,16 @@ impl Graph {
             self.answer.points.iter().filter_map(of).sum()
         };
         let (accepted, rejected) = (sum(|point| point.accepted), sum(|point| point.rejected));
-        let marked = |kind| self.marks.iter().filter(|mark| mark.kind == kind).count() as u64;
         let rate =
             numbers::per_cent(rejected, accepted + rejected).map(|part| format!(" ({part})")).unwrap_or_default();
         format!(
-            "{} accepted, {} rejected{rate}; {}, {}, {}.",
+            "{} accepted, {} rejected{rate}; {}{}, {}, {}.",
             numbers::plural(accepted, "share"),
             numbers::count(rejected),
-            numbers::plural(marked(MarkKind::Block), "block"),
-            numbers::plural(marked(MarkKind::Restart), "restart"),
-            numbers::plural(marked(MarkKind::Outage), "outage"),
+            if self.is_part { "of the whole source " } else { "" },
+            self.marks.words(MarkKind::Block),
+            self.marks.words(MarkKind::Restart),
+            self.marks.words(MarkKind::Outage),
         )
     }
 
@@ -280,7 +310,7 @@ impl From<Graph> for GraphData {
             observed: points.iter().map(|point| short(point.observed)).collect(),
             accepted: points.iter().map(|point| point.accepted).collect(),
             rejected: points.iter().map(|point| point.rejected).collect(),
-            marks: graph.marks,
+            marks: graph.marks.list,
             hashrate_summary,
             shares_summary,
         }
@@ -292,7 +322,7 @@ pub(super) async fn data(
     Query(asked): Query<GraphQuery>,
 ) -> Result<impl IntoResponse, PageError> {
     let overview = state.overview().await?;
-    let range = asked.range().resolve(overview.now_ms);
+    let range = asked.range();
     let source = SourceQuery { source: asked.source }.of(&overview)?;
     let source = source.ok_or_else(|| PageError::Unknown { what: "a source".to_owned() })?;
     let subject = match asked.name {
@@ -302,7 +332,7 @@ pub(super) async fn data(
         }
         None => GraphSubject::Source,
     };
-    let graph = Graph::ask_points(&state, source, subject, range, DATA_POINTS).await?;
+    let graph = Graph::ask_points(&state, source, subject, range, None, DATA_POINTS).await?;
     let graph = graph.ok_or_else(|| PageError::Unknown { what: "a series".to_owned() })?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(GraphData::from(graph))))
 }

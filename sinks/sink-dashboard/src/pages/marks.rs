@@ -1,10 +1,12 @@
 //! What graphs mark beside their values: blocks, restarts of the publisher, and outages.
 
 use serde::Serialize;
-use sink_sqlite::query::SourceView;
+use sink_sqlite::query::{LossView, MarksView};
 
 use super::numbers;
-use super::range::Range;
+
+/// Marks of each kind in one range, at most: more lines than this are a wall. What is left out is said.
+pub(super) const MAX_MARKS: u32 = 500;
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,36 +37,85 @@ pub(super) struct Mark {
     pub(super) text: String,
 }
 
-/// What the history's short lists say about a source within a range, the latest first.
-pub(super) fn marks(source: &SourceView, range: &Range) -> Vec<Mark> {
-    let mut marks = Vec::new();
-    for block in &source.blocks {
-        let text = match block.height {
-            0 => "block found".to_owned(),
-            height => format!("block {} found", numbers::count(height.into())),
-        };
-        marks.push(Mark { kind: MarkKind::Block, at_ms: block.found_ms, text });
+/// What happened in a range.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Marks {
+    /// The latest first.
+    pub(super) list: Vec<Mark>,
+    /// How many there are of each kind in [`MarkKind::ALL`]'s order, those that are not listed included.
+    totals: [u64; 3],
+}
+
+impl Marks {
+    /// From what the history says about a range that begins at `from_ms`.
+    pub(super) fn of(view: MarksView, from_ms: u64) -> Self {
+        let totals = [view.blocks.total, view.restarts.total, view.losses.total];
+        let mut list = Vec::new();
+        for block in view.blocks.latest {
+            let text = match block.height {
+                0 => "block found".to_owned(),
+                height => format!("block {} found", numbers::count(height.into())),
+            };
+            list.push(Mark { kind: MarkKind::Block, at_ms: block.found_ms, text });
+        }
+        for at_ms in view.restarts.latest {
+            list.push(Mark { kind: MarkKind::Restart, at_ms, text: "publisher started anew".to_owned() });
+        }
+        for loss in view.losses.latest {
+            // One that began earlier is marked where the range begins.
+            list.push(Mark { kind: MarkKind::Outage, at_ms: loss.from_ms.max(from_ms), text: outage(&loss) });
+        }
+        list.sort_by_key(|mark| std::cmp::Reverse(mark.at_ms));
+        Self { list, totals }
     }
-    // The first session is the beginning, not a restart.
-    for session in source.sessions.iter().take(source.sessions.len().saturating_sub(1)) {
-        marks.push(Mark {
-            kind: MarkKind::Restart,
-            at_ms: session.started_ms,
-            text: "publisher started anew".to_owned(),
-        });
+
+    /// How many there are of a kind.
+    pub(super) const fn total(&self, kind: MarkKind) -> u64 {
+        self.totals[kind as usize]
     }
-    for loss in source.losses.iter().filter(|loss| loss.kind != "unseen") {
-        let words = match loss.events {
-            0 => format!("feed disturbed ({})", loss.kind),
-            events => format!("{} lost ({})", numbers::plural(events, "event"), loss.kind),
-        };
-        let text = match loss.to_ms.saturating_sub(loss.from_ms) {
-            0 => words,
-            length => format!("{words}, {}", numbers::length(length)),
-        };
-        marks.push(Mark { kind: MarkKind::Outage, at_ms: loss.from_ms, text });
+
+    /// `3 blocks`, or `1,234 blocks, of which the newest 500 are marked`.
+    pub(super) fn words(&self, kind: MarkKind) -> String {
+        let (total, marked) = (self.total(kind), self.list.iter().filter(|mark| mark.kind == kind).count() as u64);
+        let all = numbers::plural(total, kind.name());
+        if marked < total { format!("{all} (the newest {} are marked)", numbers::count(marked)) } else { all }
     }
-    marks.retain(|mark| (range.from_ms..=range.to_ms).contains(&mark.at_ms));
-    marks.sort_by_key(|mark| std::cmp::Reverse(mark.at_ms));
-    marks
+}
+
+fn outage(loss: &LossView) -> String {
+    let words = match loss.events {
+        0 => format!("feed disturbed ({})", loss.kind),
+        events => format!("{} lost ({})", numbers::plural(events, "event"), loss.kind),
+    };
+    match loss.to_ms.saturating_sub(loss.from_ms) {
+        0 => words,
+        length => format!("{words}, {}", numbers::length(length)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sink_sqlite::query::{BlockMark, LatestOf};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_marked_is_said() {
+        let blocks = LatestOf { latest: vec![BlockMark { found_ms: 5, height: 7 }; 500], total: 1_234 };
+        let losses = LatestOf {
+            latest: vec![LossView {
+                kind: "missing".to_owned(),
+                from_ms: 1,
+                to_ms: 4_001,
+                events: 2,
+                reason: String::new(),
+            }],
+            total: 1,
+        };
+        let marks = Marks::of(MarksView { blocks, losses, ..MarksView::default() }, 3);
+        assert_eq!(marks.words(MarkKind::Block), "1,234 blocks (the newest 500 are marked)");
+        assert_eq!(marks.words(MarkKind::Outage), "1 outage");
+        let outage = marks.list.last().unwrap();
+        assert_eq!((outage.at_ms, &*outage.text), (3, "2 events lost (missing), 4 s"));
+    }
 }

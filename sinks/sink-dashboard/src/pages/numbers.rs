@@ -38,13 +38,13 @@ pub(super) fn reading(reading: &Reading) -> Markup {
 
 /// What a reading rests on: uncertainty, shares, and the time that was observed.
 pub(super) fn basis(window: &WindowReading) -> String {
-    let length = length(window.window_ms);
+    let length = tight(window.window_ms);
     match &window.reading {
         Reading::Measured(estimate) => format!("{} in {}", text::uncertainty(estimate), observed(window)),
         Reading::ObservedZero { .. } => format!("no share in {}", observed(window)),
         Reading::Gap => format!("nothing observed in {length}"),
-        Reading::WarmingUp { observed_ms } => format!("no share yet in {}", self::length(*observed_ms)),
-        Reading::Stale { age_ms, .. } => format!("source silent for {}", self::length(*age_ms)),
+        Reading::WarmingUp { observed_ms } => format!("no share yet in {}", tight(*observed_ms)),
+        Reading::Stale { age_ms, .. } => format!("source silent for {}", tight(*age_ms)),
         _ => length,
     }
 }
@@ -52,9 +52,9 @@ pub(super) fn basis(window: &WindowReading) -> String {
 /// `5 m`, or `3 m of 5 m` where a part was not observed.
 fn observed(window: &WindowReading) -> String {
     let whole = window.window_ms.max(1);
-    let span = length(round_window(whole));
+    let span = tight(round_window(whole));
     if (window.observed_ms as f64) < whole as f64 * MOSTLY_OBSERVED {
-        format!("{} of {span}", length(window.observed_ms))
+        format!("{} of {span}", tight(window.observed_ms))
     } else {
         span
     }
@@ -79,6 +79,11 @@ pub(super) fn interval(estimate: &Estimate) -> String {
         (Some((number, low_unit)), Some((_, high_unit))) if low_unit == high_unit => format!("{number} to {high}"),
         _ => format!("{low} to {high}"),
     }
+}
+
+/// [`length`] that is never broken between its number and its unit: it stands in narrow columns.
+fn tight(ms: u64) -> String {
+    length(ms).replace(' ', "\u{a0}")
 }
 
 /// A length of time with at most two units: `12 s`, `3 m 10 s`, `2 h`, `4 d 6 h`.

@@ -9,18 +9,18 @@ use serde::Deserialize;
 use sink_sqlite::query::{GroupView, Overview, SourceView, Totals, WindowReading};
 
 use super::fault::PageError;
-use super::graph::{Graph, GraphSubject};
-use super::marks::marks;
-use super::range::{Range, RangeQuery};
+use super::graph::{Graph, GraphLinks, GraphSubject};
+use super::marks::{MarkKind, Marks};
+use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::sources::{self, group, is_miner_side};
-use super::{SourceQuery, numbers};
+use super::{SourceQuery, numbers, of_source};
 use crate::state::AppState;
 
 /// The window of the large number.
 const HERO_WINDOW: &str = "15m";
 /// Lines of the list of what happened.
-const MAX_HAPPENED: usize = 12;
+const MAX_HAPPENED: u32 = 12;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct OverviewQuery {
@@ -37,17 +37,27 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
     let source = SourceQuery { source: asked.source }.of(&overview)?;
-    let range = RangeQuery::new(asked.range.as_deref(), asked.from, asked.to).resolve(overview.now_ms);
+    let range = RangeQuery::new(asked.range.as_deref(), asked.from, asked.to);
     let graph = match source {
-        Some(source) => Graph::ask(&state, source, GraphSubject::Source, range).await?,
+        Some(source) => Graph::ask(&state, source, GraphSubject::Source, range, None).await?,
         None => None,
     };
+    let happened = of_source(&state, source, |history, publisher| {
+        history.marks(publisher, 0, u64::MAX, MAX_HAPPENED).map(|view| Marks::of(view, 0))
+    });
+    let happened = happened.await?;
     let as_table = asked.view.as_deref() == Some("table");
-    Ok(respond(StatusCode::OK, document(&overview, source, graph.as_ref(), as_table)))
+    Ok(respond(StatusCode::OK, document(&overview, source, graph.as_ref(), &happened, as_table)))
 }
 
 /// The whole page.
-fn document(overview: &Overview, source: Option<&SourceView>, graph: Option<&Graph>, as_table: bool) -> Markup {
+fn document(
+    overview: &Overview,
+    source: Option<&SourceView>,
+    graph: Option<&Graph>,
+    happened: &Marks,
+    as_table: bool,
+) -> Markup {
     let frame = Frame::new(Page::Overview, overview, source);
     let content = html! {
         (damaged(overview))
@@ -62,7 +72,7 @@ fn document(overview: &Overview, source: Option<&SourceView>, graph: Option<&Gra
                 (sources::table(overview, source))
             }
         }
-        @if let Some(source) = source { (about(source, graph, as_table, &frame)) }
+        @if let Some(source) = source { (about(source, graph, happened, as_table, &frame)) }
     };
     frame.document("Overview", &content)
 }
@@ -78,15 +88,19 @@ fn damaged(overview: &Overview) -> Markup {
     }
 }
 
-fn about(source: &SourceView, graph: Option<&Graph>, as_table: bool, frame: &Frame<'_>) -> Markup {
+fn about(source: &SourceView, graph: Option<&Graph>, happened: &Marks, as_table: bool, frame: &Frame<'_>) -> Markup {
     let now_ms = frame.now_ms;
     let Some(group) = group(source) else {
         return html! {
             p.empty { (numbers::untrusted_inline(&source.publisher)) " has not told of any share yet." }
         };
     };
-    let page = frame.address("/");
-    let graph_data = frame.address("/graph");
+    let subject = if is_miner_side(source) { "miners" } else { "channels" };
+    let links = GraphLinks {
+        page: frame.address("/"),
+        data: frame.address("/graph"),
+        csv: frame.csv("/api/v1/series").with("subject", subject),
+    };
     html! {
         section.section aria-labelledby="hashrate" data-ticks="" {
             div.section-head {
@@ -98,7 +112,7 @@ fn about(source: &SourceView, graph: Option<&Graph>, as_table: bool, frame: &Fra
         section.section aria-labelledby="graphs" {
             h2 #graphs.visually-hidden { "Graphs" }
             @match graph {
-                Some(graph) => { (graph.markup(&page, &graph_data, as_table)) }
+                Some(graph) => { (graph.markup(&links, as_table)) }
                 None => { p.empty { "Nothing to draw yet." } }
             }
         }
@@ -116,7 +130,7 @@ fn about(source: &SourceView, graph: Option<&Graph>, as_table: bool, frame: &Fra
             }
             section.section aria-labelledby="happened" {
                 div.section-head { h2 #happened { "What happened" } p { "blocks, restarts, outages" } }
-                (happened(source, now_ms))
+                (happenings(happened, now_ms))
             }
         }
     }
@@ -326,17 +340,19 @@ pub(super) fn rejects_of(totals: &Totals) -> Markup {
     }
 }
 
-fn happened(source: &SourceView, now_ms: u64) -> Markup {
-    let always = Range { name: None, from_ms: 0, to_ms: u64::MAX };
-    let marks = marks(source, &always);
+fn happenings(happened: &Marks, now_ms: u64) -> Markup {
+    let total: u64 = MarkKind::ALL.map(|kind| happened.total(kind)).iter().sum();
     html! {
-        @if marks.is_empty() {
+        @if happened.list.is_empty() {
             p.note { "Nothing yet." }
         } @else {
             ul.events {
-                @for mark in marks.iter().take(MAX_HAPPENED) {
+                @for mark in happened.list.iter().take(MAX_HAPPENED as usize) {
                     li { (numbers::ago(mark.at_ms, now_ms)) span.what { (mark.text) } }
                 }
+            }
+            @if total > u64::from(MAX_HAPPENED) {
+                p.note { "The latest " (MAX_HAPPENED) " of " (numbers::count(total)) "." }
             }
         }
     }

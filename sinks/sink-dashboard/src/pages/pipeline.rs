@@ -9,9 +9,11 @@ use serde::Deserialize;
 use sink_sqlite::query::{Overview, SourceView};
 use std::collections::BTreeMap;
 
+use super::dead_letters::{self, DeadLetter};
 use super::fault::PageError;
 use super::shell::{Frame, Page, respond};
 use super::{SourceQuery, numbers};
+use crate::api::status::pipeline_snapshot;
 use crate::state::AppState;
 
 /// The snapshot, as far as the page shows it. What is missing from it is unknown, not zero.
@@ -23,6 +25,7 @@ struct Pipeline {
     journal: Journal,
     sources: Vec<Session>,
     sinks: BTreeMap<String, Sink>,
+    dead_letters: Vec<DeadLetter>,
     bridges: BTreeMap<String, Health>,
 }
 
@@ -43,6 +46,9 @@ struct Journal {
     retired_events: Option<u64>,
     damaged_events: Option<u64>,
     gap_missing: Option<u64>,
+    dead_letters: Option<u64>,
+    dead_letter_bytes: Option<u64>,
+    dead_letters_expired: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,6 +83,9 @@ struct Sink {
     kind: Option<String>,
     ledger: Ledger,
     lag_ms: Option<u64>,
+    attempts: Option<u64>,
+    failures: BTreeMap<String, u64>,
+    last_delivery_ms: Option<u64>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -88,6 +97,16 @@ struct Ledger {
     dead_lettered: u64,
     expired: BTreeMap<String, u64>,
     pending: u64,
+}
+
+impl Journal {
+    fn kept_letters(&self) -> dead_letters::Kept {
+        dead_letters::Kept {
+            count: self.dead_letters,
+            bytes: self.dead_letter_bytes,
+            expired: self.dead_letters_expired,
+        }
+    }
 }
 
 impl Ledger {
@@ -108,7 +127,7 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
     let source = asked.of(&overview)?;
-    let pipeline = state.neighbours.pipeline().and_then(|snapshot| serde_json::from_value(snapshot).ok());
+    let pipeline = pipeline_snapshot(&state).and_then(|snapshot| serde_json::from_value(snapshot).ok());
     Ok(respond(StatusCode::OK, document(&overview, source, pipeline.as_ref())))
 }
 
@@ -119,7 +138,13 @@ fn document(overview: &Overview, source: Option<&SourceView>, pipeline: Option<&
         (frame.heading(&html! { "Pipeline" }))
         @match pipeline {
             None => { p.notice { "The pipeline says nothing: it is starting or stopping." } }
-            Some(pipeline) => { (state(pipeline)) (sinks(pipeline, now_ms)) (journal(&pipeline.journal)) (sessions(pipeline, now_ms)) }
+            Some(pipeline) => {
+                (state(pipeline))
+                (sinks(pipeline, now_ms))
+                (dead_letters::section(pipeline.journal.kept_letters(), &pipeline.dead_letters, now_ms))
+                (journal(&pipeline.journal))
+                (sessions(pipeline, now_ms))
+            }
         }
         @if let Some(source) = source { (losses(source)) }
     };
@@ -148,7 +173,7 @@ fn status(health: &Health) -> Markup {
     };
     html! {
         span class=(format!("health {class}")) { (word) }
-        @if let Some(since) = health.since_ms { span.basis { "since " (numbers::moment(since)) } }
+        @if let Some(since) = health.since_ms { span.basis.wide { "since " (numbers::moment(since)) } }
     }
 }
 
@@ -157,7 +182,7 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
         section.section aria-labelledby="sinks" {
             div.section-head {
                 h2 #sinks { "Sinks and their ledgers" }
-                p { "since the sidecar started: appended = delivered + filtered + dead letters + expired + pending" }
+                p { "since the start: appended = delivered + filtered + dead letters + expired + pending" }
             }
             div.frame tabindex="0" role="region" aria-label="Table: Sinks" {
                 table {
@@ -166,12 +191,14 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
                             th scope="col" { "Sink" }
                             th scope="col" { "State" }
                             th.number scope="col" { "Pending" }
-                            th.number scope="col" { "Appended" }
-                            th.number scope="col" { "Delivered" }
+                            th.number.wide scope="col" { "Appended" }
+                            th.number.wide scope="col" { "Delivered" }
                             th.number.wide scope="col" { "Filtered" }
                             th.number scope="col" { "Dead letters" }
                             th.number scope="col" { "Expired" }
                             th.number.wide scope="col" { "Unexplained" }
+                            th.number.wide scope="col" { "Failed attempts" }
+                            th.wide scope="col" { "Last delivery" }
                             th.wide scope="col" { "Last error" }
                         }
                     }
@@ -183,10 +210,10 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
                                 td { (status(&sink.health)) }
                                 td.number {
                                     (numbers::count(ledger.pending))
-                                    @if let Some(lag) = sink.lag_ms { span.basis { (numbers::length(lag)) " behind" } }
+                                    span.basis { (behind(sink)) }
                                 }
-                                td.number { (numbers::count(ledger.appended)) }
-                                td.number { (numbers::count(ledger.delivered)) }
+                                td.number.wide { (numbers::count(ledger.appended)) }
+                                td.number.wide { (numbers::count(ledger.delivered)) }
                                 td.number.wide { (numbers::count(ledger.filtered)) }
                                 td.number { (counted_loss(ledger.dead_lettered)) }
                                 td.number {
@@ -196,6 +223,8 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
                                     }
                                 }
                                 td.number.wide { @match ledger.difference() { 0 => { "none" } difference => { span.health.is-lossy { (difference) } } } }
+                                td.number.wide { (failed_attempts(sink)) }
+                                td.wide { (numbers::ago_or(sink.last_delivery_ms, now_ms, "none")) }
                                 td.wide {
                                     @match &sink.health.last_error {
                                         Some(error) => {
@@ -217,6 +246,28 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
                 p { "Bridge " strong { (name) } ": " (status(health))
                     @if let Some(error) = &health.last_error { " " (numbers::visible(error)) } }
             }
+        }
+    }
+}
+
+/// How late a sink is.
+fn behind(sink: &Sink) -> String {
+    match (sink.ledger.pending, sink.lag_ms) {
+        (0, _) => "up to date".to_owned(),
+        (_, Some(lag)) => format!("{} behind", numbers::length(lag)),
+        (_, None) => "not begun".to_owned(),
+    }
+}
+
+/// Attempts that failed, of how many; each failure that may pass is repeated.
+fn failed_attempts(sink: &Sink) -> Markup {
+    let Some(attempts) = sink.attempts else { return numbers::unknown() };
+    let failed = sink.failures.values().fold(0_u64, |sum, count| sum.saturating_add(*count));
+    html! {
+        (numbers::count(failed))
+        span.basis { "of " (numbers::count(attempts)) }
+        @for (kind, count) in sink.failures.iter().filter(|(_, count)| **count > 0) {
+            span.basis { (kind) " " (numbers::count(*count)) }
         }
     }
 }

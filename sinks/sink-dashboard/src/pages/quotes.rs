@@ -5,12 +5,11 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
-use sink_sqlite::History;
 use sink_sqlite::query::{QuoteFilter, QuoteFlow, QuotePlace, QuoteReport, QuoteStage, QuoteState, QuoteView};
 
 use super::fault::PageError;
 use super::shell::{Frame, Page, respond};
-use super::{SourceQuery, numbers};
+use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;
 
 /// Rows of a page.
@@ -34,21 +33,15 @@ pub(super) async fn page(
     let overview = state.overview().await?;
     let source = SourceQuery { source: asked.source }.of(&overview)?;
     let before = asked.before.map(|noted_ms| QuotePlace { noted_ms, number: asked.number.unwrap_or(0) });
-    let quotes = match source.map(|source| source.publisher.clone()) {
-        Some(publisher) => {
-            let (filter, now_ms) = (QuoteFilter { before, ..QuoteFilter::default() }, overview.now_ms);
-            let ask = move |history: &History| {
-                let report = history.quote_report(&publisher, WINDOW_MS, now_ms)?;
-                Ok((report, history.quote_page(&publisher, &filter, PAGE_ROWS)?))
-            };
-            let (report, mut rows) = state.history.read(ask).await?;
-            if let Some(source) = source {
-                state.redaction.quotes(&source.publisher, &mut rows);
-            }
-            Some((report, rows))
-        }
-        None => None,
-    };
+    let (filter, now_ms) = (QuoteFilter { before, ..QuoteFilter::default() }, overview.now_ms);
+    let mut quotes = of_source(&state, source, move |history, publisher| {
+        let report = history.quote_report(publisher, WINDOW_MS, now_ms)?;
+        Ok(Some((report, history.quote_page(publisher, &filter, PAGE_ROWS)?)))
+    })
+    .await?;
+    if let (Some(source), Some((_, rows))) = (source, &mut quotes) {
+        state.redaction.quotes(&source.publisher, rows);
+    }
     let frame = Frame::new(Page::Quotes, &overview, source);
     Ok(respond(StatusCode::OK, document(&frame, quotes.as_ref(), before.is_some())))
 }
@@ -75,6 +68,7 @@ fn document(frame: &Frame<'_>, quotes: Option<&(QuoteReport, Vec<QuoteView>)>, i
             div.section-head {
                 h2 #latest { @if is_older { "Older quotes" } @else { "Latest quotes" } }
                 p { (numbers::plural(rows.len() as u64, "quote")) " listed, the latest first" }
+                @if !rows.is_empty() { (csv_link(&frame.csv("/api/v1/quotes"))) }
             }
             @if rows.is_empty() {
                 p.empty { @if is_older { "No older ones are kept." } @else { "No quote has been created yet." } }

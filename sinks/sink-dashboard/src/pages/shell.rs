@@ -79,6 +79,12 @@ impl<'a> Frame<'a> {
         Address::new(path).with_some("source", self.source.filter(|_| several).map(|source| source.publisher.as_str()))
     }
 
+    /// The address of a table of the API as a file, about the source of this page.
+    pub(super) fn csv(&self, path: &'static str) -> Address {
+        let source = self.source.map(|source| source.publisher.as_str());
+        Address::new(path).with("format", "csv").with_some("source", source)
+    }
+
     /// The whole document.
     pub(super) fn document(&self, title: &str, content: &Markup) -> Markup {
         html! {

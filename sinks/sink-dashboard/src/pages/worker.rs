@@ -10,7 +10,7 @@ use sink_sqlite::query::{QueryError, SourceView, Subject, WorkerDetail};
 
 use super::address::Address;
 use super::fault::PageError;
-use super::graph::{Graph, GraphSubject};
+use super::graph::{Graph, GraphLinks, GraphSubject};
 use super::overview::{glance, part_of, rejects_of};
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
@@ -41,7 +41,7 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
     let now_ms = overview.now_ms;
-    let range = RangeQuery::new(asked.range.as_deref(), asked.from, asked.to).resolve(now_ms);
+    let range = RangeQuery::new(asked.range.as_deref(), asked.from, asked.to);
     let unknown = || PageError::Unknown { what: asked.name.clone() };
     let source = SourceQuery { source: asked.source.clone() }.of(&overview)?.ok_or_else(unknown)?;
     let is_miner = asked.kind.as_deref() == Some("miner");
@@ -55,7 +55,8 @@ pub(super) async fn page(
     };
     let kind = if is_miner { WorkerKind::Miner } else { WorkerKind::Identity };
     let shares = state.live.recent_shares(&source.publisher, kind, &name);
-    let graph = Graph::ask(&state, source, GraphSubject::Worker { name, is_miner }, range).await?;
+    let graph =
+        Graph::ask(&state, source, GraphSubject::Worker { name, is_miner }, range, Some(worker.first_seen_ms)).await?;
     state.redaction.worker(&source.publisher, &mut worker);
     let frame = Frame::new(Page::Workers, &overview, Some(source));
     let as_table = asked.view.as_deref() == Some("table");
@@ -88,6 +89,11 @@ fn document(
     let now_ms = frame.now_ms;
     let kind = if worker.is_miner { "miner" } else { "identity" };
     let of_worker = |address: Address| address.with("name", worker.name.as_str()).with("kind", kind);
+    let links = GraphLinks {
+        page: of_worker(frame.address("/worker")),
+        data: of_worker(frame.address("/graph")),
+        csv: frame.csv("/api/v1/series").with("subject", kind).with("name", worker.name.as_str()),
+    };
     let totals = &worker.totals;
     let submitted = totals.accepted.saturating_add(totals.rejected);
     let figure = |key: &str, name: &str, value: Markup, basis: Markup| {
@@ -124,9 +130,7 @@ fn document(
         section.section aria-labelledby="graphs" {
             h2 #graphs.visually-hidden { "Graphs" }
             @match graph {
-                Some(graph) => {
-                    (graph.markup(&of_worker(frame.address("/worker")), &of_worker(frame.address("/graph")), as_table))
-                }
+                Some(graph) => { (graph.markup(&links, as_table)) }
                 None => { p.empty { "Nothing to draw yet." } }
             }
         }

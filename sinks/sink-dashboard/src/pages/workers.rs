@@ -15,10 +15,12 @@ use sink_sqlite::query::{MAX_ROWS, QueryError, WorkerView};
 
 use super::address::Address;
 use super::fault::PageError;
+use super::range::{Range, RangeQuery};
 use super::shell::{Frame, Page, respond};
 use super::sources::is_miner_side;
 use super::sparklines::{self, Line};
-use super::{SourceQuery, numbers, plot};
+use super::turn::Turn;
+use super::{SourceQuery, csv_link, numbers, plot};
 use crate::security::redact::Redaction;
 use crate::state::AppState;
 
@@ -26,6 +28,8 @@ use crate::state::AppState;
 const PAGE_ROWS: usize = 50;
 /// Windows that the list can be about.
 const WINDOWS: [(&str, u64); 3] = [("15m", 900_000), ("1h", 3_600_000), ("1d", 86_400_000)];
+/// Rows of a file: as many as the API gives at once.
+const MAX_CSV: usize = 1_000;
 /// A search longer than any name finds nothing.
 const MAX_SEARCH: usize = 255;
 
@@ -194,6 +198,8 @@ struct Listed {
     /// Workers that are known.
     known: usize,
     view: View,
+    /// What the small lines are about.
+    lines: Range,
 }
 
 pub(super) async fn page(
@@ -208,7 +214,13 @@ pub(super) async fn page(
             let (now_ms, redaction) = (overview.now_ms, Arc::clone(&state.redaction));
             state.history.read(move |history| list(history, &publisher, view, &redaction, now_ms)).await?
         }
-        None => Listed { rows: Vec::new(), found: 0, known: 0, view },
+        None => Listed {
+            rows: Vec::new(),
+            found: 0,
+            known: 0,
+            view,
+            lines: RangeQuery::default().resolve(overview.now_ms, None),
+        },
     };
     let frame = Frame::new(Page::Workers, &overview, source);
     Ok(respond(StatusCode::OK, document(&frame, &listed)))
@@ -229,15 +241,17 @@ fn list(
     let known = rows.len();
     view.apply(&mut rows);
     let found = rows.len();
-    view.page = view.page.min(found.div_ceil(PAGE_ROWS).max(1));
-    let shown = rows.into_iter().skip((view.page - 1) * PAGE_ROWS).take(PAGE_ROWS);
-    let rows = shown
+    let lines = RangeQuery::default().resolve(now_ms, history.begins(publisher)?);
+    let turn = Turn::new(Some(view.page), found, PAGE_ROWS);
+    view.page = turn.page;
+    let rows = turn
+        .rows(rows)
         .map(|(name, worker)| {
-            let line = sparklines::of(history, publisher, name, worker.is_miner, now_ms)?;
+            let line = sparklines::of(history, publisher, name, worker.is_miner, &lines)?;
             Ok((worker, line))
         })
         .collect::<Result<_, QueryError>>()?;
-    Ok(Listed { rows, found, known, view })
+    Ok(Listed { rows, found, known, view, lines })
 }
 
 fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
@@ -280,8 +294,18 @@ fn filters(data: &Listed, frame: &Frame<'_>) -> Markup {
             }
             label { input type="checkbox" name="hide" value="silent" checked[view.hide_silent]; "Hide silent ones" }
             button type="submit" { "Show" }
+            @if data.known > 0 { (csv_link(&csv(view, frame))) }
         }
     }
+}
+
+/// The workers of this view as a file; the API has no column for every way to sort here, so it has its own order.
+fn csv(view: &View, frame: &Frame<'_>) -> Address {
+    frame
+        .csv("/api/v1/workers")
+        .with("limit", MAX_CSV.to_string())
+        .with("window", view.window.0)
+        .with_some("q", (!view.search.is_empty()).then_some(view.search.as_str()))
 }
 
 fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
@@ -309,7 +333,7 @@ fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
                     tr {
                         (head(Column::Name, if miner_side { "Miner" } else { "Worker" }, "first"))
                         (head(Column::Hashrate, &format!("Hashrate, {}", data.view.window.0), "number"))
-                        th.wide scope="col" { "Last 24 h" }
+                        th.wide scope="col" { "Last " (data.lines.usual) }
                         (head(Column::Declared, "Declared", "number wide"))
                         (head(Column::Accepted, "Accepted", "number wide"))
                         (head(Column::Rejected, "Rejected", "number wide"))
@@ -377,18 +401,8 @@ pub(super) fn declared(rate: Option<u64>) -> Markup {
 }
 
 fn turn(data: &Listed, frame: &Frame<'_>) -> Markup {
-    let pages = data.found.div_ceil(PAGE_ROWS);
-    let view = &data.view;
-    let to = |page: usize| View { page, ..view.clone() }.address(frame.address("/workers")).text();
-    html! {
-        @if pages > 1 {
-            nav.turn aria-label="Pages of the list" data-key="turn" {
-                span { @if view.page > 1 { a href=(to(view.page - 1)) data-turn="" rel="prev" { "Previous" } } }
-                span { "page " (view.page) " of " (pages) }
-                span { @if view.page < pages { a href=(to(view.page + 1)) data-turn="" rel="next" { "Next" } } }
-            }
-        }
-    }
+    let to = |page| View { page, ..data.view.clone() }.address(frame.address("/workers")).text();
+    Turn::new(Some(data.view.page), data.found, PAGE_ROWS).markup("list", to)
 }
 
 #[cfg(test)]

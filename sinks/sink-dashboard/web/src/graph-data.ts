@@ -27,7 +27,7 @@ export interface GraphData {
 /** A named range that ends now, or two moments. */
 export type Range = { name: string } | { from: number; to: number };
 
-const NAMES = ["1h", "6h", "24h", "7d", "30d", "1y"];
+const NAMES = ["5m", "15m", "1h", "6h", "24h", "7d", "30d", "1y"];
 const SHORTEST_MS = 60_000;
 
 /** The range that an address names; the server's usual one if it names none. */

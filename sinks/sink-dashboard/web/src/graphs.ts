@@ -7,12 +7,13 @@ import { type GraphData, type Range, rangeOf, readGraph, withRange, zoomed } fro
 import { count, hashrate, length } from "./numbers";
 import { columns, makePlot, type PlotKind } from "./plots";
 
-const USUAL = "24h";
 /** A graph is read again when a new point may be there, but not more often than this. */
 const AGAIN_MS = 10_000;
 const KINDS: readonly PlotKind[] = ["hashrate", "shares"];
 
 class Graph {
+  /** The range of an address that names none; the server chose it by what there is to show. */
+  private readonly usual: string;
   private range: Range;
   private data: GraphData | null = null;
   private readonly plots = new Map<PlotKind, uPlot>();
@@ -22,13 +23,14 @@ class Graph {
   private readonly size = new ResizeObserver(() => this.resize());
 
   constructor(private readonly element: HTMLElement) {
-    this.range = rangeOf(location.href, USUAL);
+    this.usual = element.dataset.usual ?? "";
+    this.range = rangeOf(location.href, this.usual);
     element.addEventListener("click", (event) => {
       const link =
         event.target instanceof Element ? event.target.closest<HTMLAnchorElement>("a[data-range]") : null;
       if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
       event.preventDefault();
-      this.go({ name: link.dataset.range ?? USUAL });
+      this.go({ name: link.dataset.range ?? this.usual });
     });
     for (const kind of KINDS) {
       const place = this.place(kind);
@@ -61,7 +63,7 @@ class Graph {
 
   /** Takes the range from the address, after the reader went back or forth. */
   follow(): void {
-    this.range = rangeOf(location.href, USUAL);
+    this.range = rangeOf(location.href, this.usual);
     void this.read();
   }
 
@@ -127,7 +129,7 @@ class Graph {
         place.replaceChildren();
         const events = {
           zoom: (from: number, to: number) => this.go({ from, to }),
-          back: () => this.go({ name: USUAL }),
+          back: () => this.go({ name: this.usual }),
           point: (index: number | null) => this.point(index),
         };
         this.plots.set(
@@ -156,6 +158,8 @@ class Graph {
     }
     const table = this.element.querySelector<HTMLAnchorElement>("[data-graph-table]");
     if (table) table.href = `${withRange(location.href, this.range)}&view=table`;
+    const csv = this.element.querySelector<HTMLAnchorElement>("[data-graph-csv]");
+    if (csv) csv.href = withRange(csv.href, this.range);
     const { dataset } = this.element;
     dataset.from = String(data.from_ms);
     dataset.to = String(data.to_ms);
@@ -201,7 +205,7 @@ class Graph {
       End: () => this.moveTo(plot, last),
       "+": () => this.go(zoomed(data.from_ms, data.to_ms, 0.5)),
       "-": () => this.go(zoomed(data.from_ms, Math.min(data.to_ms, serverNow()), 2)),
-      Escape: () => this.go({ name: USUAL }),
+      Escape: () => this.go({ name: this.usual }),
     };
     const move = moves[event.key];
     if (!move) return;

@@ -19,7 +19,7 @@ const SILENT_AFTER_MS = 8_000;
 /** A stream that was refused is tried again after so long. */
 const RETRY_MS = 5_000;
 
-type LinkState = "live" | "polling" | "reconnecting" | "stale" | "paused";
+type LinkState = "connecting" | "live" | "polling" | "reconnecting" | "stale" | "paused";
 
 const listeners: Array<() => void> = [];
 let stream: EventSource | null = null;
@@ -28,6 +28,8 @@ let heardServerTime = serverNow();
 let contentAt = Date.now();
 let polledAt = Date.now();
 let streamWorks = false;
+/** Before the first word of the stream nothing was lost: the page is as it was made. */
+let everHeard = false;
 /** The last look at the page without the stream was answered. */
 let pollWorks = false;
 let retryAt = 0;
@@ -48,13 +50,13 @@ function show(state: LinkState): void {
   if (!element) return;
   const since = timeText(inZone(heardServerTime));
   const words: Record<LinkState, string> = {
+    connecting: "Connecting",
     live: "Live",
     polling: `Live, every ${POLL_EVERY_MS / 1000} s`,
     reconnecting: "Reconnecting",
     stale: `Stale since ${since}`,
     paused: "Paused",
   };
-  document.body.dataset.link = state;
   if (element.dataset.state !== state) element.dataset.state = state === "polling" ? "live" : state;
   if (element.textContent !== words[state]) element.textContent = words[state];
 }
@@ -66,6 +68,7 @@ function open(): void {
     opened.addEventListener(type, (event) => {
       if (opened !== stream) return;
       streamWorks = true;
+      everHeard = true;
       heard();
       take((event as MessageEvent<string>).data);
     });
@@ -134,7 +137,8 @@ function look(): void {
   }
   if (now - heardAt > SILENT_AFTER_MS) show("stale");
   else if (streamWorks) show("live");
-  else show(pollWorks ? "polling" : "reconnecting");
+  else if (pollWorks) show("polling");
+  else show(everHeard ? "reconnecting" : "connecting");
 }
 
 export function startLive(): void {

@@ -2,7 +2,7 @@
 
 import uPlot from "uplot";
 import { dayText, inZone, timeText } from "./clock";
-import type { GraphData, MarkKind } from "./graph-data";
+import type { GraphData } from "./graph-data";
 import { hashrate } from "./numbers";
 
 export type PlotKind = "hashrate" | "shares";
@@ -16,8 +16,14 @@ export interface PlotEvents {
 const SYNC = "graphs";
 const DAY_S = 86_400;
 
+/** A colour of the styles as it is now; a canvas does not know that it may be one of two, so an element is asked. */
 function color(name: string): string {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const probe = document.createElement("i");
+  probe.style.color = `var(${name})`;
+  document.body.append(probe);
+  const { color } = getComputedStyle(probe);
+  probe.remove();
+  return color;
 }
 
 /** Columns as uPlot wants them: moments are the middles of the steps. */
@@ -65,17 +71,17 @@ function gaps(data: () => GraphData): uPlot.Plugin {
 }
 
 function marks(data: () => GraphData): uPlot.Plugin {
-  const colors: Record<MarkKind, string> = { block: "--second", restart: "--soft", outage: "--soft" };
   return {
     hooks: {
       draw: (plot) => {
         const { ctx, bbox } = plot;
+        const [block, other] = [color("--second"), color("--soft")];
         ctx.save();
         ctx.lineWidth = devicePixelRatio * 1.5;
         for (const mark of data().marks) {
           const x = plot.valToPos(mark.at_ms / 1000, "x", true);
           if (x < bbox.left || x > bbox.left + bbox.width) continue;
-          ctx.strokeStyle = color(colors[mark.kind]);
+          ctx.strokeStyle = mark.kind === "block" ? block : other;
           ctx.setLineDash(mark.kind === "block" ? [] : [4 * devicePixelRatio, 4 * devicePixelRatio]);
           ctx.beginPath();
           ctx.moveTo(x, bbox.top);
@@ -128,7 +134,8 @@ export function makePlot(
   const options: uPlot.Options = {
     width: place.clientWidth,
     height: place.clientHeight,
-    padding: [10, 8, 0, 0],
+    // The last moment of the axis may stand at the very edge.
+    padding: [10, 28, 0, 0],
     legend: { show: false },
     cursor: {
       // Pointing is shared; a selection belongs to the plot on which it was made.
