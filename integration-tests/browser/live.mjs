@@ -47,6 +47,26 @@ await run({
     await close(other);
   },
 
+  async "a share appears on the page of its worker by itself"(browser) {
+    const other = await open(browser);
+    const { page } = other;
+    await page.goto(`${base}/workers`);
+    await page.locator(".workers tbody th a").click();
+    await page.waitForURL(/\/worker\?/);
+    await page.evaluate(() => {
+      window.untouched = true;
+    });
+    // Seconds old: what there is fills a good part of the graph.
+    assert.equal(await page.locator("[data-graph]").getAttribute("data-range"), "5m");
+    const latest = () => page.getByRole("region", { name: "Table: Latest shares" }).locator("time").first().getAttribute("data-ms");
+    const accepted = async () => Number((await page.locator('[data-key="accepted"] .figure').textContent()).replaceAll(",", ""));
+    const [share, before] = [Number(await latest()), await accepted()];
+    await until("a later share in the list", async () => Number(await latest()) > share);
+    await until("its count", async () => (await accepted()) > before);
+    assert.equal(await page.evaluate(() => window.untouched), true, "the page was loaded once");
+    await close(other);
+  },
+
   async "a browser without the stream polls"(browser) {
     const other = await open(browser);
     await other.page.route("**/api/v1/live*", (route) => route.abort());

@@ -10,6 +10,7 @@ const PAGES = {
   workers: `/workers?${POOL}`,
   worker: `/worker?${POOL}&name=farm.rig-0001&kind=identity&range=6h`,
   connections: `/connections?${POOL}`,
+  "more connections": `/connections?${POOL}&page=2`,
   quotes: `/quotes?${POOL}`,
   blocks: `/blocks?${POOL}`,
   pipeline: `/pipeline?${POOL}`,
@@ -172,6 +173,87 @@ await run({
     await close(opened);
   },
 
+  async "without a range in its address a graph shows the shortest that holds the history"(browser) {
+    for (const javaScriptEnabled of [true, false]) {
+      const opened = await open(browser, { javaScriptEnabled });
+      const { page } = opened;
+      const graph = page.locator("[data-graph]");
+      const marked = () => page.locator(".ranges [aria-current]").textContent();
+      const expected = { [`/?${POOL}`]: "6h", [PAGES.worker.replace("&range=6h", "")]: "6h", [PAGES["overview of the translator"]]: "15m" };
+      for (const [path, range] of Object.entries({ ...expected, [`/?${POOL}&range=7d`]: "7d" })) {
+        await page.goto(base + path);
+        if (javaScriptEnabled) await drawn(page);
+        assert.equal(await graph.getAttribute("data-range"), range, path);
+        assert.equal(await marked(), range, path);
+      }
+      if (javaScriptEnabled) {
+        await page.goto(`${base}/?${POOL}`);
+        await drawn(page);
+        await page.getByRole("link", { name: "1h", exact: true }).click();
+        await until("one hour", async () => (await marked()) === "1h");
+        await page.goBack();
+        await until("the usual range", async () => (await marked()) === "6h");
+        assert.doesNotMatch(page.url(), /range=/);
+      }
+      await close(opened);
+    }
+  },
+
+  async "every open connection is on some page of the list, without scripts too"(browser) {
+    const opened = await open(browser, { javaScriptEnabled: false });
+    const { page } = opened;
+    await page.goto(`${base}/connections?${POOL}`);
+    const downstreams = page.getByRole("region", { name: "Table: Downstreams" }).locator("tbody tr");
+    assert.equal(await downstreams.count(), 1);
+    assert.match(await downstreams.textContent(), /192\.0\.2\.9:41000.*<b>vendor<\/b> 2.*1,008: 1, 2, 3, 4 and 1,004 more/);
+    const table = page.getByRole("region", { name: "Table: open channels" });
+    const names = new Set();
+    for (let pages = 1; ; pages++) {
+      for (const name of await table.locator("tbody th a").allTextContents()) names.add(name);
+      const next = page.getByRole("link", { name: "Next" });
+      if ((await next.count()) === 0) {
+        assert.equal(pages, Math.ceil(1008 / 25));
+        break;
+      }
+      await next.click();
+      await page.waitForURL(new RegExp(`page=${pages + 1}$`));
+    }
+    assert.equal(names.size, 1008);
+    for (const section of ["downstreams", "channels"]) {
+      const link = page.locator(`[aria-labelledby=${section}] a[download]`);
+      const file = await page.request.get(base + (await link.getAttribute("href")));
+      assert.match(file.headers()["content-type"], /text\/csv/);
+      assert.equal((await file.text()).trim().split("\n").length, 1 + (section === "channels" ? 1008 : 1));
+    }
+    await close(opened);
+
+    const scripted = await open(browser);
+    await scripted.page.goto(`${base}/connections?${POOL}`);
+    await scripted.page.evaluate(() => {
+      window.untouched = true;
+    });
+    await scripted.page.getByRole("link", { name: "Next" }).click();
+    await until("the second page", async () => /page 2 of 41/.test(await scripted.page.locator("nav.turn").textContent()));
+    assert.match(scripted.page.url(), /page=2/);
+    assert.equal(await scripted.page.evaluate(() => window.untouched), true, "the page was loaded once");
+    await close(scripted);
+  },
+
+  async "a dead letter tells what it was and why"(browser) {
+    const opened = await open(browser);
+    const { page } = opened;
+    await page.goto(`${base}/pipeline?${POOL}`);
+    const letters = page.getByRole("region", { name: "Table: Dead letters" }).locator("tbody tr");
+    const ours = letters.filter({ hasText: "pool-eu-1" });
+    assert.equal(await ours.count(), 1);
+    assert.match(await ours.textContent(), /\(ingest\).*heartbeat.*number [\d,]+ of session [0-9a-f]{16}/);
+    await ours.getByText("Contents").click();
+    assert.match(await ours.locator("code").textContent(), /^[0-9a-f]+$/);
+    const sinks = page.getByRole("region", { name: "Table: Sinks" });
+    assert.match(await sinks.textContent(), /up to date/);
+    await close(opened);
+  },
+
   async "an older answer never overwrites a newer one"(browser) {
     const opened = await open(browser);
     const { page } = opened;
@@ -227,7 +309,7 @@ await run({
     await page.keyboard.press("+");
     await until("the zoom", async () => /from=\d+/.test(page.url()));
     await page.keyboard.press("Escape");
-    await until("the usual range", async () => /range=24h/.test(page.url()));
+    await until("the usual range", async () => /range=6h/.test(page.url()));
     await close(opened);
   },
 

@@ -49,6 +49,33 @@ async fn every_page_holds_for_a_thousand_workers_and_hostile_names() -> Result<(
 }
 
 #[tokio::test]
+async fn what_is_redacted_is_on_no_page_and_in_no_answer() -> Result<()> {
+    story("browser-redacted", async |folder| {
+        let browser = prepare().await?;
+        let (sidecar, dashboard) = start_with(folder, "redact = [\"addresses\", \"names\"]").await?;
+        let pool = Backlog::send(&sidecar, "pool-eu-1", Role::Pool, pool_events).await?;
+        let translator = Backlog::send(&sidecar, "translator-eu-1", Role::Proxy, translator_events).await?;
+        sidecar.wait_until_delivered(SOON).await?;
+        let mut feed: Option<Process> = None;
+        browser
+            .run("redacted.mjs", dashboard.address(), async |wish| match (wish, &feed) {
+                ("start the feed", None) => {
+                    feed = Some(simulate(folder, &sidecar).await?);
+                    Ok(())
+                }
+                (other, _) => bail!("nobody knows how to {other}"),
+            })
+            .await?;
+        if let Some(feed) = &mut feed {
+            feed.kill().await?;
+        }
+        pool.stop().await?;
+        translator.stop().await
+    })
+    .await
+}
+
+#[tokio::test]
 async fn the_page_follows_the_feed_and_never_shows_zero_for_silence() -> Result<()> {
     story("browser-live", async |folder| {
         let browser = prepare().await?;
@@ -85,10 +112,15 @@ async fn prepare() -> Result<Browser> {
 
 /// A sidecar with a dashboard over its history.
 async fn start(folder: &TestFolder) -> Result<(Sidecar, PortLease)> {
+    start_with(folder, "").await
+}
+
+/// The same with a further setting of the dashboard.
+async fn start_with(folder: &TestFolder, setting: &str) -> Result<(Sidecar, PortLease)> {
     let dashboard = PortLease::new()?;
     // All requests come from one address, and faster than people click.
     let section = format!(
-        "[sinks.dashboard]\ntype = \"dashboard\"\nlisten = \"{}\"\nhistory = \"history\"\nrequests_per_second = 1000",
+        "[sinks.dashboard]\ntype = \"dashboard\"\nlisten = \"{}\"\nhistory = \"history\"\nrequests_per_second = 1000\n{setting}",
         dashboard.address()
     );
     let sidecar = Sidecar::builder(folder)?.section(&section).start().await?;
@@ -145,6 +177,8 @@ impl Backlog {
             event.encode(&mut bytes);
             count += 1;
         });
+        bytes.extend(malformed());
+        count += 1;
         let mut stream = TcpStream::connect(sidecar.address()).await?;
         stream.write_all(&bytes).await?;
         let (stop, mut stopped) = oneshot::channel();
@@ -180,6 +214,16 @@ impl Backlog {
         let _heard = self.stop.send(());
         self.task.await?
     }
+}
+
+/// An event without its last byte, in a frame that is whole: it becomes a dead letter.
+fn malformed() -> Vec<u8> {
+    const LENGTH: usize = 3;
+    let mut frame = Vec::new();
+    Event::from(Heartbeat { timestamp: UnixMillis::now(), flags: 0 }).encode(&mut frame);
+    frame.pop();
+    frame[LENGTH] -= 1;
+    frame
 }
 
 /// Names that try to be something else.
