@@ -19,6 +19,8 @@ mod range;
 mod shell;
 mod sources;
 mod sparklines;
+#[cfg(test)]
+mod tests;
 mod turn;
 mod worker;
 mod workers;

@@ -37,8 +37,9 @@ fn document(overview: &Overview, source: Option<&SourceView>, rows: &[BlockView]
             div.section-head {
                 h2 #found { "Found by this source" }
                 p {
-                    @if rows.len() < MAX_LISTED as usize { (numbers::plural(rows.len() as u64, "block")) }
-                    @else { "the newest " (MAX_LISTED) ", more may be kept" }
+                    @let (listed, found) = (rows.len() as u64, source.map_or(0, found));
+                    @if listed < found { "the newest " (numbers::count(listed)) " of " (numbers::count(found)) " found" }
+                    @else { (numbers::plural(listed, "block")) }
                     ", the latest first"
                 }
                 @if !rows.is_empty() { (csv_link(&frame.csv("/api/v1/blocks"))) }
@@ -51,6 +52,11 @@ fn document(overview: &Overview, source: Option<&SourceView>, rows: &[BlockView]
         }
     };
     frame.document("Blocks", &content)
+}
+
+/// Blocks since the history began.
+fn found(source: &SourceView) -> u64 {
+    source.channels.as_ref().map_or(0, |channels| channels.totals.blocks)
 }
 
 fn round(source: &SourceView) -> Markup {

@@ -104,7 +104,7 @@ fn document(frame: &Frame<'_>, channels: &Listed<ConnectionView>, downstreams: &
             section.section aria-labelledby="channels" {
                 div.section-head {
                     h2 #channels { (name) }
-                    p { "the newest first" (cut(channels)) }
+                    p { "the newest first; counts are since each opened" (cut(channels)) }
                     (csv_link(&frame.csv("/api/v1/channels").with("limit", MAX_ROWS.to_string())))
                 }
                 (channel_table(&channels.rows, name, frame))

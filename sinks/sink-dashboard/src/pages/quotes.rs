@@ -53,6 +53,7 @@ fn document(frame: &Frame<'_>, quotes: Option<&(QuoteReport, Vec<QuoteView>)>, i
         (frame.heading(&html! { "Quotes" }))
         @if let Some((report, _)) = quotes {
             (steps(report))
+            p.note.below { "Quotes since the history began, each in the state that it has now." }
             div.pair {
                 section.section aria-labelledby="latency" {
                     div.section-head { h2 #latency { "How long it took" } p { "quotes of the last day" } }

@@ -116,7 +116,7 @@ fn document(
                 html! {
                     @match totals.best_share_difficulty { Some(best) => { (text::difficulty(best)) } None => { (numbers::unknown()) } }
                 },
-                html! { "difficulty" }))
+                html! { "difficulty; since " (numbers::moment(worker.first_seen_ms)) }))
             (figure("target", "Share difficulty",
                 html! {
                     @match worker.difficulty { Some(target) => { (text::difficulty(target)) } None => { (numbers::unknown()) } }

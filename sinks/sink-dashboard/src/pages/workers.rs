@@ -262,6 +262,7 @@ fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
         p.note.above role="status" data-key="found" {
             @if data.found == data.known { (numbers::count(data.known as u64)) " known" }
             @else { (numbers::count(data.found as u64)) " of " (numbers::count(data.known as u64)) " known" }
+            @if data.known > 0 { "; shares are counted since each was first seen" }
             @if data.known >= MAX_ROWS as usize { "; more exist than are listed here" }
         }
         @if data.known == 0 {

@@ -45,7 +45,8 @@ impl History {
             losses: latest(
                 &tx,
                 "kind, start_at, end_at, events, reason",
-                "losses WHERE source = ?1 AND end_at >= ?2 AND start_at <= ?3 AND kind <> 'unseen' ORDER BY id DESC",
+                "losses WHERE source = ?1 AND end_at >= ?2 AND start_at <= ?3 AND kind <> 'unseen'
+                 ORDER BY end_at DESC, id DESC",
                 range,
                 limit,
                 |row| {

@@ -1,0 +1,99 @@
+//! What the pages say about a history, asked over TCP as a browser without scripts asks.
+
+use stats_sv2::event::BlockFound;
+use stats_sv2::{ChannelId, DownstreamId, Event, U256, UnixMillis};
+
+use crate::tests::Bench;
+
+const MINUTE: u64 = 60_000;
+
+fn page(bench: &Bench, path: &str) -> String {
+    let reply = bench.get(path);
+    assert_eq!(reply.status, 200, "{path}: {}", reply.body);
+    reply.body
+}
+
+fn find_block(bench: &mut Bench, height: u32) {
+    let mut hash = [0; 32];
+    hash[..4].copy_from_slice(&height.to_le_bytes());
+    bench.events(&[Event::BlockFound(BlockFound {
+        downstream_id: DownstreamId(1),
+        channel_id: ChannelId(1),
+        timestamp: UnixMillis(bench.now()),
+        height,
+        block_hash: U256(hash),
+    })]);
+}
+
+#[test]
+fn a_graph_begins_with_the_shortest_range_that_holds_the_history() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    let usual = |bench: &Bench, path: &str| {
+        let body = page(bench, path);
+        let value =
+            |name: &str| body.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().to_owned();
+        let marked = body
+            .split("aria-current=\"true\">")
+            .filter_map(|rest| rest.split('<').next())
+            .any(|name| name == value("data-range"));
+        assert!(marked, "the chosen range is marked: {body}");
+        (value("data-range"), value("data-usual"))
+    };
+    for (age, expected) in [(MINUTE, "5m"), (10 * MINUTE, "15m"), (59 * MINUTE, "1h"), (120 * MINUTE, "6h")] {
+        bench.pass(age - (bench.now() - crate::tests::START));
+        bench.share(1);
+        let both = (expected.to_owned(), expected.to_owned());
+        assert_eq!(usual(&bench, "/"), both);
+        assert_eq!(usual(&bench, "/worker?name=rig&kind=identity"), both);
+        assert_eq!(usual(&bench, "/?range=7d"), ("7d".to_owned(), expected.to_owned()), "the address decides");
+        assert!(page(&bench, "/workers").contains(&format!("Last {expected}</th>")));
+    }
+    // A worker that came just now has a short graph, however old its pool is.
+    bench.open(2, "late");
+    bench.share(2);
+    bench.observe(MINUTE);
+    assert_eq!(usual(&bench, "/worker?name=late&kind=identity").0, "5m");
+}
+
+#[test]
+fn marks_are_those_of_the_range_and_what_is_cut_is_said() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    bench.share(1);
+    for height in 1..=14 {
+        find_block(&mut bench, height);
+        bench.observe(MINUTE);
+    }
+    let body = page(&bench, "/?range=24h");
+    assert!(body.contains("14 blocks, 0 restarts, 0 outages"), "{body}");
+    assert!(body.contains("block 14 found") && !body.contains("block 2 found"), "{body}");
+    assert!(body.contains("The latest 12 of 14."), "{body}");
+    let (from, to) = (bench.now() - 4 * MINUTE - 1, bench.now());
+    let part = page(&bench, &format!("/worker?name=rig&kind=identity&from={from}&to={to}"));
+    assert!(part.contains("of the whole source 4 blocks, 0 restarts, 0 outages"), "{part}");
+    assert!(page(&bench, "/blocks").contains("14 blocks, the latest first"));
+}
+
+#[test]
+fn connections_have_pages_and_a_table_of_downstreams() {
+    let mut bench = Bench::new();
+    for id in 1..=60 {
+        bench.open(id, &format!("rig-{id}"));
+    }
+    bench.share(7);
+    bench.pass(2_000);
+    let first = page(&bench, "/connections");
+    for part in
+        ["60 channels over 60 downstreams", "page 1 of 3", "192.0.2.7:4444", "bitaxe 2.9", "device-7", "number 7"]
+    {
+        assert!(first.contains(part), "{part} in {first}");
+    }
+    assert!(first.contains("/connections?page=2\"") && first.contains("/connections?downstreams=2\""), "{first}");
+    let both = page(&bench, "/connections?page=2&downstreams=3");
+    assert!(both.contains("page 2 of 3") && both.contains("page 3 of 3"), "{both}");
+    // Each table is turned by itself.
+    assert!(both.contains("/connections?page=3&amp;downstreams=3\""), "{both}");
+    assert!(both.contains("192.0.2.60:4444") && !both.contains("device-7<"), "{both}");
+    assert!(page(&bench, "/connections?page=999").contains("page 3 of 3"));
+}
