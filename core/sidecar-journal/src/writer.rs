@@ -96,6 +96,11 @@ impl Writer {
         self.shared.intake.clock().now()
     }
 
+    /// Now, where it decides what is too old to keep.
+    fn now_for_ages(&self) -> UnixMillis {
+        self.shared.intake.clock().now_for_ages()
+    }
+
     /// Commits the work, however often it takes: nothing later is taken before it.
     fn write(&mut self, mut work: Work) -> Result<(), LeftBehind> {
         let rows = self.store.number(&mut work.group);
@@ -137,7 +142,7 @@ impl Writer {
     }
 
     fn try_commit(&mut self, rows: &[NewRow], work: &mut Work) -> rusqlite::Result<Attempt> {
-        let now = self.now();
+        let now = self.now_for_ages();
         let incoming = work.group.bytes as u64;
         while self.store.is_blocked(incoming)? {
             if !self.store.retire(incoming, now)? {
@@ -209,7 +214,7 @@ impl Writer {
         if !self.ballast.is_wanted() {
             return true;
         }
-        let now = self.now();
+        let now = self.now_for_ages();
         let relief = self.ballast.give_up().map_err(|error| error.to_string()).and_then(|()| {
             let mut steps = || {
                 self.store.checkpoint_all()?;
@@ -364,7 +369,7 @@ impl Writer {
         if self.damaged || (self.disk_full && !self.relieve()) {
             return;
         }
-        match self.tidy(now) {
+        match self.tidy(self.now_for_ages()) {
             Ok(()) => {
                 self.disk_full = false;
                 self.set_healthy();

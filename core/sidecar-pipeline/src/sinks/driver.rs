@@ -316,7 +316,7 @@ impl SinkDriver {
     }
 
     async fn maintain(&mut self) -> Result<(), Halt> {
-        let now = self.clock.now();
+        let now = self.clock.now_for_ages();
         let sink = &mut self.sink;
         let done = until_abort(&self.abort, call(self.timeout, || sink.maintain(now))).await?;
         self.maintain_at = Instant::now() + MAINTAIN_EVERY;
