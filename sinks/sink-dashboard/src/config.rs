@@ -98,7 +98,8 @@ fn default_requests_per_second() -> NonZeroU32 {
 }
 
 fn default_readers() -> NonZeroU32 {
-    const { NonZeroU32::new(4).expect("not zero") }
+    // Each has a thread, and a few megabytes in SQLite's cache and the allocator.
+    const { NonZeroU32::new(2).expect("not zero") }
 }
 
 fn default_query_timeout() -> Period {

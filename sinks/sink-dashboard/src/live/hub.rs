@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Messages kept for clients that reconnect.
 const MAX_MESSAGES: usize = 1_024;
-/// Bytes of the kept messages.
-const MAX_BYTES: usize = 4 << 20;
+/// Bytes of the kept messages: half a minute of the busiest pool. A browser is back within seconds.
+const MAX_BYTES: usize = 1 << 20;
 
 /// A message without its number.
 #[derive(Debug)]
