@@ -127,8 +127,10 @@ async fn open_journal(config: JournalConfig, clock: &Arc<dyn Clock>) -> Result<J
     let opened =
         opened.map_err(|error| Failure::new(Exit::Failure, format!("opening the journal panicked: {error}")))?;
     let (journal, report) = opened.map_err(|error| match error {
-        JournalError::InUse { .. } => Failure::from_error(Exit::NotNow, &error),
-        _ => Failure::from_error(Exit::Failure, &error),
+        JournalError::InUse { .. } => Failure::from_error(Exit::NotNow, &error)
+            .advice("a journal belongs to one sidecar: stop the other one, or give this one another [journal] path"),
+        _ => Failure::from_error(Exit::Failure, &error)
+            .advice("look at [journal] path; hashpool-sidecar check --online says whether it can be written"),
     })?;
     tell(&path, &report);
     Ok(journal)

@@ -58,6 +58,20 @@ fn a_folder_that_cannot_be_made() {
 }
 
 #[test]
+fn a_journal_that_cannot_be_opened() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("sidecar.toml");
+    let journal = folder.path().join("journal");
+    std::fs::create_dir(&journal).unwrap();
+    let content = format!(
+        "[server]\nlisten = \"127.0.0.1:0\"\n[admin]\nlisten = \"127.0.0.1:0\"\n[journal]\npath = {journal:?}\n"
+    );
+    std::fs::write(&config, content).unwrap();
+    let journal = journal.to_str().unwrap();
+    told(&["run", "-c", config.to_str().unwrap()], 1, &[journal, "[journal] path", "check --online"]);
+}
+
+#[test]
 fn an_address_that_is_taken_or_of_another_host() {
     let folder = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
