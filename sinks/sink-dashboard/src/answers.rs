@@ -3,6 +3,8 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -55,6 +57,8 @@ impl Weighter<Question, Arc<Answer>> for Bytewise {
 #[derive(Debug, Clone)]
 pub(crate) struct Answers {
     cache: Arc<Cache<Question, Arc<Answer>, Bytewise>>,
+    /// The second of the last question.
+    second: Arc<AtomicU64>,
     clock: Arc<dyn Clock>,
 }
 
@@ -68,7 +72,15 @@ impl Answers {
             .build()
             .expect("both capacities are given");
         let (hasher, lifecycle) = (DefaultHashBuilder::default(), DefaultLifecycle::default());
-        Self { cache: Arc::new(Cache::with_options(options, Bytewise, hasher, lifecycle)), clock }
+        let cache = Cache::with_options(options, Bytewise, hasher, lifecycle);
+        Self { cache: Arc::new(cache), second: Arc::default(), clock }
+    }
+
+    /// Lets go of answers of another second: nobody is given them any more.
+    fn forget_others(&self, second: u64) {
+        if self.second.swap(second, Relaxed) != second {
+            self.cache.retain(|question, _| question.second == second);
+        }
     }
 }
 
@@ -81,6 +93,7 @@ pub(crate) async fn cached(State(answers): State<Answers>, mut request: Request,
         accept: request.headers().get(header::ACCEPT).cloned(),
         gzip: takes_gzip(request.headers()),
     };
+    answers.forget_others(question.second);
     // What the layer inside chooses by is exactly what the question says.
     request.headers_mut().remove(header::ACCEPT_ENCODING);
     if question.gzip {
@@ -161,6 +174,24 @@ fn matches(known: &HeaderValue, etag: &HeaderValue) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn answers_of_another_second_are_let_go() {
+        let answers = Answers::new(Arc::new(sidecar_core::ManualClock::at(stats_sv2::UnixMillis(0))));
+        let question = |second, address: &str| Question { second, address: address.into(), accept: None, gzip: false };
+        let answer =
+            Arc::new(Answer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from_static(b"x") });
+        for (second, address) in [(7, "/a"), (7, "/b"), (8, "/a")] {
+            answers.forget_others(second);
+            answers.cache.insert(question(second, address), Arc::clone(&answer));
+        }
+        assert!(answers.cache.get(&question(8, "/a")).is_some());
+        assert_eq!(answers.cache.len(), 1);
+        // One that is larger than all may be is given and not kept.
+        let body = Bytes::from(vec![0; MAX_BYTES as usize]);
+        answers.cache.insert(question(8, "/c"), Arc::new(Answer { body, ..Answer::clone(&answer) }));
+        assert!(answers.cache.get(&question(8, "/c")).is_none() && answers.cache.weight() <= MAX_BYTES);
+    }
 
     #[test]
     fn only_who_takes_gzip_gets_it() {

@@ -90,6 +90,12 @@ impl AppState {
             redaction.workers(&publisher, &mut workers);
             Ok::<_, QueryError>(Arc::new(WorkerList { publisher, workers, real_names, total: total as u64 }))
         });
-        self.worker_lists.0.get_or_insert_async(&key, read).await
+        let lists = &self.worker_lists.0;
+        let read = async {
+            // Nobody asks for those of an earlier second again.
+            lists.retain(|kept, _| kept.second == key.second);
+            read.await
+        };
+        lists.get_or_insert_async(&key, read).await
     }
 }
