@@ -197,19 +197,21 @@ fn channel_numbers(channels: &[u32]) -> String {
 }
 
 fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Markup {
+    // A miner of a translator has none: its shares are paid upstream.
+    let has_quotes = rows.iter().any(|row| !row.is_miner);
     html! {
         div.frame tabindex="0" role="region" aria-label=(format!("Table: open {name}")) {
             table {
                 thead {
                     tr {
-                        th scope="col" { "Worker" }
+                        th scope="col" { @if has_quotes { "Worker" } @else { "Miner" } }
                         th.wide scope="col" { "Connection" }
                         th.wide scope="col" { "Address" }
                         th.wide scope="col" { "Program" }
                         th.wide scope="col" { "Open since" }
                         th.number scope="col" { "Accepted" }
                         th.number.wide scope="col" { "Rejected" }
-                        th.number.wide scope="col" { "Quotes" }
+                        @if has_quotes { th.number.wide scope="col" { "Quotes" } }
                         th scope="col" { "Last share" }
                     }
                 }
@@ -230,7 +232,7 @@ fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Mark
                             td.wide { (numbers::moment(row.opened_ms)) }
                             td.number { (numbers::count(row.accepted)) }
                             td.number.wide { (numbers::count(row.rejected)) }
-                            td.number.wide { (numbers::count(row.quotes)) }
+                            @if has_quotes { td.number.wide { (numbers::count(row.quotes)) } }
                             td { (numbers::ago_or(row.last_share_ms, frame.now_ms, "never")) }
                         }
                     }

@@ -65,7 +65,8 @@ fn where_they_are(count: u64, listed: u64, bytes: Option<u64>) -> Markup {
             "All are in the table " code { "dead_letters" } " of the journal's file"
             @if let Some(bytes) = bytes { ", " (numbers::bytes(bytes)) }
             "; " code { "hashpool-sidecar journal stats --path FILE" } " counts them. Nothing sends them again by itself: once the "
-            "cause is mended, a sink under a new name gets every event that the journal still has, from the oldest on."
+            "cause is mended, a sink under a new name gets every event that the journal still has, from the oldest on. What was "
+            "malformed when it came is not among them."
         }
     }
 }
@@ -77,7 +78,6 @@ fn table(listed: &[DeadLetter], now_ms: u64) -> Markup {
                 thead {
                     tr {
                         th scope="col" { "Received" }
-                        th scope="col" { "Sink" }
                         th scope="col" { "Event" }
                         th scope="col" { "Why, and what it says" }
                     }
@@ -86,17 +86,14 @@ fn table(listed: &[DeadLetter], now_ms: u64) -> Markup {
                     @for letter in listed {
                         tr data-key=(format!("{} {} {} {}", letter.sink, letter.session, letter.derived, letter.sequence)) {
                             th scope="row" { (numbers::moment(letter.received_at_ms)) span.basis { (numbers::ago(letter.received_at_ms, now_ms)) } }
-                            td { (letter.sink) }
-                            td {
-                                (letter.event.replace('_', " "))
+                            td { (letter.event.replace('_', " ")) span.basis { "at " (letter.sink) } }
+                            td.free {
+                                (numbers::untrusted_inline(&letter.reason))
                                 span.basis {
                                     (numbers::untrusted_inline(&letter.publisher)) ", "
                                     @if letter.derived { "the sidecar's own number " } @else { "number " }
                                     (numbers::count(letter.sequence)) " of session " (letter.session)
                                 }
-                            }
-                            td.free {
-                                (numbers::untrusted_inline(&letter.reason))
                                 details data-keep="" { summary { "Contents" } code { (numbers::untrusted_inline(&letter.contents)) } }
                             }
                         }

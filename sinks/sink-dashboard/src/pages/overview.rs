@@ -42,12 +42,21 @@ pub(super) async fn page(
         Some(source) => Graph::ask(&state, source, GraphSubject::Source, range, None).await?,
         None => None,
     };
-    let happened = of_source(&state, source, |history, publisher| {
-        history.marks(publisher, 0, u64::MAX, MAX_HAPPENED).map(|view| Marks::of(view, 0))
+    let story = of_source(&state, source, |history, publisher| {
+        let happened = Marks::of(history.marks(publisher, 0, u64::MAX, MAX_HAPPENED)?, 0);
+        Ok(Story { begins_ms: history.begins(publisher)?, happened })
     });
-    let happened = happened.await?;
+    let story = story.await?;
     let as_table = asked.view.as_deref() == Some("table");
-    Ok(respond(StatusCode::OK, document(&overview, source, graph.as_ref(), &happened, as_table)))
+    Ok(respond(StatusCode::OK, document(&overview, source, graph.as_ref(), &story, as_table)))
+}
+
+/// What the whole history of the source says.
+#[derive(Debug, Default)]
+struct Story {
+    /// Its first observed moment: what was sent later about an earlier time is in the totals.
+    begins_ms: Option<u64>,
+    happened: Marks,
 }
 
 /// The whole page.
@@ -55,7 +64,7 @@ fn document(
     overview: &Overview,
     source: Option<&SourceView>,
     graph: Option<&Graph>,
-    happened: &Marks,
+    story: &Story,
     as_table: bool,
 ) -> Markup {
     let frame = Frame::new(Page::Overview, overview, source);
@@ -72,7 +81,7 @@ fn document(
                 (sources::table(overview, source))
             }
         }
-        @if let Some(source) = source { (about(source, graph, happened, as_table, &frame)) }
+        @if let Some(source) = source { (about(source, graph, story, as_table, &frame)) }
     };
     frame.document("Overview", &content)
 }
@@ -88,13 +97,14 @@ fn damaged(overview: &Overview) -> Markup {
     }
 }
 
-fn about(source: &SourceView, graph: Option<&Graph>, happened: &Marks, as_table: bool, frame: &Frame<'_>) -> Markup {
+fn about(source: &SourceView, graph: Option<&Graph>, story: &Story, as_table: bool, frame: &Frame<'_>) -> Markup {
     let now_ms = frame.now_ms;
     let Some(group) = group(source) else {
         return html! {
             p.empty { (numbers::untrusted_inline(&source.publisher)) " has not told of any share yet." }
         };
     };
+    let begins_ms = story.begins_ms.map_or(source.first_seen_ms, |begins_ms| begins_ms.min(source.first_seen_ms));
     let subject = if is_miner_side(source) { "miners" } else { "channels" };
     let links = GraphLinks {
         page: frame.address("/"),
@@ -118,7 +128,7 @@ fn about(source: &SourceView, graph: Option<&Graph>, happened: &Marks, as_table:
         }
         section.section aria-labelledby="totals" {
             div.section-head {
-                h2 #totals { "Since " (numbers::moment(source.first_seen_ms)) }
+                h2 #totals { "Since " (numbers::moment(begins_ms)) }
                 p { "totals of the whole history; losses are not in them" }
             }
             dl.figures data-ticks="" { (figures(source, group, frame)) }
@@ -130,7 +140,7 @@ fn about(source: &SourceView, graph: Option<&Graph>, happened: &Marks, as_table:
             }
             section.section aria-labelledby="happened" {
                 div.section-head { h2 #happened { "What happened" } p { "blocks, restarts, outages" } }
-                (happenings(happened, now_ms))
+                (happenings(&story.happened, now_ms))
             }
         }
     }
