@@ -281,6 +281,32 @@ pub(crate) enum JournalCommand {
         #[arg(long, value_name = "OFFSET", default_value_t = 0)]
         from: u64,
     },
+    /// Events that can never reach their sink, with the reason, the newest first.
+    #[command(
+        name = "dead-letters",
+        after_help = "A sink refused them for good, or, under the name (ingest), they could not be read when they came. \
+        Nothing sends them again by itself: once the cause is mended, a sink under a new name gets every event that the \
+        journal still has.\n\nWith --json each line has the sink, the reason, the event in the form of `journal export`, \
+        and the frame as it came, in hexadecimal.\n\nExamples:\n  hashpool-sidecar journal dead-letters --path \
+        state/pool/journal.db\n  hashpool-sidecar journal dead-letters --path state/pool/journal.db --sink '(ingest)'\n  \
+        hashpool-sidecar journal dead-letters --path state/pool/journal.db --json | jq .event"
+    )]
+    DeadLetters(DeadLettersArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DeadLettersArgs {
+    #[command(flatten)]
+    pub(crate) journal: JournalPath,
+    /// Only those of this sink.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) sink: Option<String>,
+    /// Only the newest so many; otherwise 50 in the table, and all with --json.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) limit: Option<u64>,
+    /// As JSON lines, each with the full event.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,4 +1,6 @@
-//! `journal stats|check|export`: a journal file looked at from outside.
+//! `journal stats|check|export|dead-letters`: a journal file looked at from outside.
+
+mod dead_letters;
 
 use std::io::{self, BufWriter, Write};
 
@@ -6,18 +8,20 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sidecar_journal::JournalError;
 use sidecar_journal::offline::{self, CheckReport, OfflineStats};
 
-use crate::cli::{JournalCommand, JournalPath};
+use crate::cli::{DeadLettersArgs, JournalCommand, JournalPath};
 use crate::exit::{Exit, Failure, must_exist, output};
 
 pub(crate) fn journal(command: &JournalCommand) -> Result<(), Failure> {
     let (JournalCommand::Stats { journal, .. }
     | JournalCommand::Check { journal, .. }
-    | JournalCommand::Export { journal, .. }) = command;
+    | JournalCommand::Export { journal, .. }
+    | JournalCommand::DeadLetters(DeadLettersArgs { journal, .. })) = command;
     must_exist(&journal.path, "name the path of [journal]; its file is there once a sidecar has run")?;
     match command {
         JournalCommand::Stats { journal, json } => stats(journal, *json),
         JournalCommand::Check { journal, json } => check(journal, *json),
         JournalCommand::Export { journal, from } => export(journal, *from),
+        JournalCommand::DeadLetters(args) => dead_letters::dead_letters(args),
     }
 }
 
@@ -39,7 +43,8 @@ fn write_stats(out: &mut impl Write, stats: &OfflineStats) -> io::Result<()> {
     let kept = stats.cumulative_events.saturating_sub(stats.cumulative_before_tail);
     writeln!(out, "events         {kept} here, {} since the journal was made", stats.cumulative_events)?;
     writeln!(out, "sessions       {}, of them {} open", stats.sessions, stats.open_sessions)?;
-    writeln!(out, "dead letters   {} ({})", stats.dead_letters, size(stats.dead_letter_bytes))?;
+    let listed = if stats.dead_letters > 0 { "; journal dead-letters lists them" } else { "" };
+    writeln!(out, "dead letters   {} ({}){listed}", stats.dead_letters, size(stats.dead_letter_bytes))?;
     for cursor in &stats.cursors {
         writeln!(out, "sink {:<9} at offset {}, {} events to come", cursor.sink, cursor.offset, cursor.pending_events)?;
     }

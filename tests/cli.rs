@@ -4,6 +4,7 @@
 mod cli {
     mod advice;
     mod check;
+    mod dead_letters;
     mod keys;
     mod patience;
     mod process;

@@ -7,14 +7,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use sidecar_core::{Clock, Cursor, JournalId, Record, StableId};
+use sidecar_core::{Clock, Cursor, JournalId, Record};
 use stats_sv2::UnixMillis;
 use tokio::sync::{Semaphore, watch};
 
 use crate::ballast::Ballast;
 use crate::config::JournalConfig;
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{COLUMNS, DeadLetter};
 use crate::error::{JournalError, OpenError};
 use crate::group::Group;
 use crate::intake::Intake;
@@ -269,28 +268,12 @@ impl Journal {
     /// The latest dead letters of one sink, or of all, newest first.
     pub fn dead_letters(&self, sink: Option<&str>, limit: usize) -> Result<Vec<DeadLetter>, JournalError> {
         self.read("read dead letters", |connection| {
-            let mut query = connection.prepare_cached(
-                "SELECT sink, publisher, session_id, derived, sequence, received_at, reason, frame FROM dead_letters
-                 WHERE ?1 IS NULL OR sink = ?1 ORDER BY id DESC LIMIT ?2",
-            )?;
+            let mut query = connection.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM dead_letters letters
+                 WHERE ?1 IS NULL OR letters.sink = ?1 ORDER BY letters.id DESC LIMIT ?2"
+            ))?;
             let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            query
-                .query_map(rusqlite::params![sink, limit], |row| {
-                    let id = StableId {
-                        publisher: row.get::<_, String>(1)?.into(),
-                        session_id: row.get::<_, i64>(2)? as u64,
-                        derived: row.get(3)?,
-                        sequence: row.get::<_, i64>(4)? as u64,
-                    };
-                    Ok(DeadLetter {
-                        sink: row.get(0)?,
-                        id,
-                        received_at: UnixMillis(row.get::<_, i64>(5)? as u64),
-                        reason: row.get(6)?,
-                        frame: Bytes::from(row.get::<_, Vec<u8>>(7)?),
-                    })
-                })?
-                .collect()
+            query.query_map(rusqlite::params![sink, limit], DeadLetter::read)?.collect()
         })
     }
 

@@ -29,7 +29,7 @@ mod store;
 mod writer;
 
 pub use config::{JournalConfig, JournalSettings, WhenFull};
-pub use dead_letter::DeadLetter;
+pub use dead_letter::{DeadLetter, KeptLetter};
 pub use error::{AppendError, JournalError, OpenError};
 pub use journal::Journal;
 pub use local::{LocalRun, LocalState, MAX_LOCAL_RUN_BYTES};

@@ -1,4 +1,7 @@
-//! Looking at a journal from outside, also while a sidecar runs: numbers, a full check, an export. Never writes.
+//! Looking at a journal from outside, also while a sidecar runs: numbers, a full check, an export, dead letters. Never
+//! writes.
+
+mod dead_letters;
 
 use std::io::Write;
 use std::path::Path;
@@ -13,6 +16,8 @@ use crate::reader::{is_damage, next_readable};
 use crate::row::{COLUMNS, RawRow, SessionNames};
 use crate::schema::{self, JournalRow};
 use crate::store::wal_bytes;
+
+pub use self::dead_letters::{dead_letters, sinks_with_dead_letters};
 
 /// Findings kept in a [`CheckReport`].
 pub const MAX_FINDINGS: usize = 100;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use sidecar_core::{Cursor, JournalId, StableId};
-use sidecar_journal::{DeadLetter, Journal, JournalError};
-use stats_sv2::UnixMillis;
+use sidecar_journal::{DeadLetter, Journal, JournalError, KeptLetter, offline};
+use stats_sv2::{Role, UnixMillis};
 
 use crate::harness::{Bench, NOW, Publisher, hello, read_all, shares, until};
 
@@ -113,6 +113,44 @@ async fn dead_letters_are_durable_and_come_once() {
     assert_eq!(all(), [letter("a", 2, 10), letter("b", 1, 10), letter("a", 1, 10)]);
     assert_eq!(journal.dead_letters(Some("a"), 1).unwrap(), [letter("a", 2, 10)]);
     assert_eq!(journal.stats().dead_letters, 3);
+}
+
+#[tokio::test]
+async fn dead_letters_are_seen_from_outside_while_the_journal_is_in_use() {
+    let bench = Bench::new();
+    let journal = bench.open();
+    let _pool = Publisher::open(&journal, hello("pool", 1, 1)).await;
+    let read = |sink: Option<&str>, limit: u64| {
+        let mut kept = Vec::new();
+        offline::dead_letters(&bench.path(), sink, limit, &mut |letter| {
+            kept.push(letter);
+            Ok(())
+        })
+        .unwrap();
+        kept
+    };
+    assert_eq!(read(None, 10), []);
+    // More than one read has, of two sinks in turn.
+    let of = |sequence: u64| letter(if sequence % 3 == 0 { "b" } else { "a" }, sequence, 10);
+    journal.insert_dead_letters((1..=300).map(of).collect()).await.unwrap();
+    let mut stranger = letter("c", 1, 10);
+    stranger.id.session_id = 99;
+    journal.insert_dead_letters(vec![stranger.clone()]).await.unwrap();
+
+    let all = read(None, u64::MAX);
+    let letters: Vec<DeadLetter> = all.iter().map(|kept| kept.letter.clone()).collect();
+    assert_eq!(letters, journal.dead_letters(None, usize::MAX).unwrap());
+    assert_eq!((all.len(), all[0].role, all[1].role), (301, None, Some(Role::Pool)));
+    let numbers = |kept: Vec<KeptLetter>| kept.iter().map(|kept| kept.letter.id.sequence).collect::<Vec<_>>();
+    assert_eq!(numbers(read(Some("b"), 70)), (1..=100).rev().take(70).map(|third| third * 3).collect::<Vec<_>>());
+    assert_eq!(numbers(read(Some("b"), 1_000)).len(), 100);
+    assert_eq!(offline::sinks_with_dead_letters(&bench.path()).unwrap(), ["a", "b", "c"]);
+    let mut seen = 0;
+    let ended = offline::dead_letters(&bench.path(), None, 10, &mut |_| {
+        seen += 1;
+        Err(std::io::ErrorKind::BrokenPipe.into())
+    });
+    assert!(matches!(ended, Err(JournalError::Export(_))) && seen == 1);
 }
 
 #[tokio::test]

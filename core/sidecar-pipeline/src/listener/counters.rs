@@ -149,7 +149,7 @@ impl ListenerCounters {
         if let Some(silent) = self.malformed_event_lines.pass(Instant::now()) {
             tracing::warn!(
                 peer = %peer.address, publisher = peer.publisher, reason = %first, silent,
-                "an event is malformed; it is kept as a dead letter",
+                "an event is malformed; it is kept as a dead letter, which hashpool-sidecar journal dead-letters lists",
             );
         }
     }

@@ -130,9 +130,13 @@ impl SinkDriver {
     async fn bury(&mut self, delivery: &Delivery, rejected: Vec<RejectedEvent>) -> Result<(), Halt> {
         if let Some(silent) = self.dead_letter_lines.pass(Instant::now()) {
             let reason = rejected.first().map_or("", |event| event.reason.as_str());
+            let kept = match delivery.counts {
+                true => "they are kept as dead letters, which hashpool-sidecar journal dead-letters lists",
+                false => "they repeat what is open, and are not kept",
+            };
             tracing::error!(
                 sink = %self.name, events = rejected.len(), reason, silent,
-                "the sink rejected events for good; they are kept as dead letters",
+                "the sink rejected events for good; {kept}",
             );
         }
         if !delivery.counts {
