@@ -182,6 +182,7 @@ fn spec(
     tracing::info!(sink = %name, r#type = config.type_name, "sink");
     Ok(SinkSpec {
         name,
+        type_name: config.type_name,
         sink,
         route: driver.route,
         start: driver.start,

@@ -40,6 +40,8 @@ pub enum StartAt {
 pub struct SinkSpec {
     /// Its name: its key in `[sinks.NAME]`, and the journal's name for its cursor.
     pub name: Arc<str>,
+    /// Its type: `type` in `[sinks.NAME]`, for whoever looks at the status.
+    pub type_name: &'static str,
     /// The sink.
     pub sink: Box<dyn Sink>,
     /// Which events it gets.
@@ -61,9 +63,10 @@ pub struct SinkSpec {
 impl SinkSpec {
     /// A sink that gets everything, with defaults.
     #[must_use]
-    pub fn new(name: impl Into<Arc<str>>, sink: Box<dyn Sink>) -> Self {
+    pub fn new(name: impl Into<Arc<str>>, type_name: &'static str, sink: Box<dyn Sink>) -> Self {
         Self {
             name: name.into(),
+            type_name,
             sink,
             route: Route::all(),
             start: StartAt::default(),

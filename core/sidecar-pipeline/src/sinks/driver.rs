@@ -104,7 +104,7 @@ impl SinkDriver {
         abort: CancellationToken,
         verdict: oneshot::Sender<Verdict>,
     ) -> Self {
-        let state = Arc::new(SinkState::new(Arc::clone(&spec.name), spec.required, Arc::clone(&clock)));
+        let state = Arc::new(SinkState::new(&spec, Arc::clone(&clock)));
         let now = Instant::now();
         let head = journal.watch_head();
         let made_at = *head.borrow();

@@ -10,6 +10,7 @@ use sidecar_journal::Head;
 use stats_sv2::UnixMillis;
 use tokio::sync::{Notify, watch};
 
+use super::SinkSpec;
 use super::call::CallError;
 use crate::health::{ComponentHealth, HealthSnapshot};
 use crate::ledger::{Ledger, LedgerSnapshot};
@@ -56,6 +57,7 @@ impl FailureKind {
 #[derive(Debug)]
 pub(crate) struct SinkState {
     pub(crate) health: ComponentHealth,
+    type_name: &'static str,
     pub(crate) required: bool,
     /// Asks the driver to reopen the sink's files.
     pub(crate) reopen: Notify,
@@ -72,10 +74,11 @@ pub(crate) struct SinkState {
 }
 
 impl SinkState {
-    pub(crate) fn new(name: Arc<str>, required: bool, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(spec: &SinkSpec, clock: Arc<dyn Clock>) -> Self {
         Self {
-            health: ComponentHealth::starting(name, Arc::clone(&clock)),
-            required,
+            health: ComponentHealth::starting(Arc::clone(&spec.name), Arc::clone(&clock)),
+            type_name: spec.type_name,
+            required: spec.required,
             reopen: Notify::new(),
             clock,
             ledger: Mutex::default(),
@@ -134,6 +137,7 @@ impl SinkState {
         };
         SinkSnapshot {
             health: self.health.snapshot(),
+            type_name: self.type_name,
             required: self.required,
             offset: self.offset.load(Ordering::Relaxed),
             lag_events: ledger.pending,
@@ -157,7 +161,10 @@ pub struct SinkSnapshot {
     /// How it fares.
     #[serde(flatten)]
     pub health: HealthSnapshot,
-    /// See [`SinkSpec::required`](crate::SinkSpec::required).
+    /// See [`SinkSpec::type_name`].
+    #[serde(rename = "type")]
+    pub type_name: &'static str,
+    /// See [`SinkSpec::required`].
     pub required: bool,
     /// Offset of the last journal record it is done with.
     pub offset: u64,

@@ -120,7 +120,8 @@ async fn a_hanging_delivery_is_given_up_and_repeated_and_other_sinks_do_not_wait
     assert_eq!(lag("good"), Some(0));
     eventually("the other is done", || sidecar.ledger("hanging").pending == 0).await;
     assert_eq!((hanging.sequences().len(), lag("hanging")), (10, Some(0)));
-    assert_eq!(sidecar.snapshot().sinks["hanging"].failures["timeout"], 1);
+    let hanging = &sidecar.snapshot().sinks["hanging"];
+    assert_eq!((hanging.failures["timeout"], hanging.type_name), (1, "fake"));
 }
 
 #[tokio::test]

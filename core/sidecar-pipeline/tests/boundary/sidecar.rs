@@ -41,7 +41,7 @@ pub(crate) fn listener() -> ListenerConfig {
 
 /// Retries without making the test wait.
 pub(crate) fn spec(name: &str, sink: &FakeSink) -> SinkSpec {
-    let mut spec = SinkSpec::new(name, Box::new(sink.clone()));
+    let mut spec = SinkSpec::new(name, "fake", Box::new(sink.clone()));
     spec.retry = RetryPolicy {
         initial_backoff: Duration::from_millis(1),
         max_backoff: Duration::from_millis(5),
