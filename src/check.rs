@@ -3,8 +3,10 @@
 mod online;
 
 use std::io::{self, Write};
+use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sidecar_core::ErrorChain;
 
 use crate::cli::CheckArgs;
 use crate::config::{Config, ConfigError, Findings, Severity};
@@ -17,6 +19,11 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
     let (config, findings) = match Config::load(&args.config, &registry::built_in()) {
         Ok(loaded) => (Some(loaded.config), loaded.findings),
         Err(ConfigError::Invalid { findings }) => (None, *findings),
+        Err(error) if args.json => {
+            let page = json!({ "ok": false, "problems": [unreadable(&args.config, &error)], "online": [] });
+            output(writeln!(io::stdout().lock(), "{page}"))?;
+            return Err(Failure::silent(Exit::Config));
+        }
         Err(error) => return Err(Failure::from_config(&error)),
     };
     let answers = match &config {
@@ -43,6 +50,20 @@ pub(crate) fn check(args: &CheckArgs) -> Result<(), Failure> {
         Some(_) if args.json => Ok(()),
         Some(_) => output(writeln!(out, "{}: {}", args.config.display(), good(&findings))),
     }
+}
+
+/// A problem of the file as a whole, in the form of those in it: it has no place.
+fn unreadable(file: &Path, error: &ConfigError) -> Value {
+    json!({
+        "severity": "error",
+        "file": file,
+        "line": null,
+        "column": null,
+        "text": null,
+        "message": ErrorChain(error).to_string(),
+        "help": error.advice(),
+        "related": null,
+    })
 }
 
 fn write_answers(out: &mut impl Write, answers: &[online::Answer]) -> io::Result<()> {

@@ -143,7 +143,17 @@ pub(crate) fn read<'i>(
                 .help("add [sinks.history] with type = \"sqlite\" and a path"),
         );
     }
-    sections.into_iter().filter_map(|(name, section)| one(name, section, registry, problems)).collect()
+    let histories = histories(&sections);
+    sections.into_iter().filter_map(|(name, section)| one(name, section, &histories, registry, problems)).collect()
+}
+
+/// The names of the sinks that keep a history, as far as their type can be read.
+fn histories(sections: &[(String, Section<'_>)]) -> Vec<String> {
+    let keeps_one = |section: &Section<'_>| {
+        let type_name = section.entries.get("type").and_then(|value| value.get_ref().as_str());
+        type_name == Some(sink_sqlite::config::TYPE_NAME)
+    };
+    sections.iter().filter(|(_, section)| keeps_one(section)).map(|(name, _)| name.clone()).collect()
 }
 
 /// A sink that the short form means.
@@ -159,6 +169,7 @@ fn meant<'i, const N: usize>(name: &str, keys: [(&'static str, &str); N]) -> Sec
 fn one<'i>(
     name: String,
     section: Section<'i>,
+    histories: &[String],
     registry: &SinkRegistry,
     problems: &mut Problems,
 ) -> Option<PlacedSink<'i>> {
@@ -167,6 +178,18 @@ fn one<'i>(
     let driver_section = own.split_off(&DRIVER_KEYS);
     let (mut driver, start) = driver(&driver_section, problems);
     let type_name = type_name?;
+    if type_name == sink_dashboard::TYPE && !own.entries.contains_key("history") {
+        // Told again below with an advice that knows no names; of equal problems the first is shown.
+        let lines: Vec<String> = histories.iter().map(|name| format!("`history = \"{name}\"`")).collect();
+        let help = match lines.is_empty() {
+            true => {
+                "add [sinks.history] with type = \"sqlite\" and a path, and here `history = \"history\"`".to_owned()
+            }
+            false => format!("add a line {}", lines.join(" or ")),
+        };
+        problems
+            .push(Problem::error(section.key_span.clone(), format!("[{}] lacks `history`", section.name)).help(help));
+    }
     let settings = own.read_with(&[&["type"], &DRIVER_KEYS[..]].concat(), problems, |table| {
         // The type was found in the registry above.
         registry.parse(type_name, table).expect("the type is registered")

@@ -311,7 +311,16 @@ fn a_dashboard_names_a_history_of_the_same_file() {
         "[sinks.pages]\ntype = \"dashboard\"\nhistory = \"history\"\n[journal]\npath = \"j.db\"\n",
         &[&["3:11 ", "no such sink", "add [sinks.history]"]],
     );
-    check(&dashboard(""), &[&["4:8 ", "[sinks.pages] lacks `history`"]]);
+    check(&dashboard(""), &[&["4:8 ", "[sinks.pages] lacks `history`", "add a line `history = \"history\"`"]]);
+    let two = dashboard("").replace("[journal]", "[sinks.old]\ntype = \"sqlite\"\npath = \"o.db\"\n[journal]");
+    check(&two, &[&["lacks `history`", "`history = \"history\"` or `history = \"old\"`"]]);
+    check(
+        "[sinks.pages]\ntype = \"dashboard\"\n[journal]\npath = \"j.db\"\n",
+        &[&[
+            "lacks `history`",
+            "add [sinks.history] with type = \"sqlite\" and a path, and here `history = \"history\"`",
+        ]],
+    );
 }
 
 #[test]

@@ -61,6 +61,15 @@ fn findings_are_told_to_programs_too() {
     assert_eq!((problem["line"].as_u64(), problem["column"].as_u64()), (Some(4), Some(1)));
     assert_eq!(problem["text"], "lisen");
     assert_eq!(page["ok"], false);
+
+    let missing = output(&["check", "-c", "/no/such/file.toml", "--json"]);
+    assert_eq!((code(missing.status), text(&missing.stderr)), (78, String::new()));
+    let page: serde_json::Value = serde_json::from_slice(&missing.stdout).unwrap();
+    let problem = &page["problems"][0];
+    assert_eq!((&page["ok"], &problem["line"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!((&problem["file"], &problem["severity"]), (&"/no/such/file.toml".into(), &"error".into()));
+    assert!(problem["message"].as_str().unwrap().contains("/no/such/file.toml: "), "{problem}");
+    assert!(problem["help"].as_str().unwrap().contains("configs/minimal.toml"), "{problem}");
 }
 
 #[test]
