@@ -17,6 +17,8 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sidecar_core::Clock;
 
+use crate::accept_encoding::takes;
+
 /// How long an answer is good for.
 const KEPT_MS: u64 = 1_000;
 /// Bytes of all kept answers. They are good for a second only: more would be memory for what nobody asks again.
@@ -91,7 +93,7 @@ pub(crate) async fn cached(State(answers): State<Answers>, mut request: Request,
         second: answers.clock.now().0 / KEPT_MS,
         address: request.uri().path_and_query().map(ToString::to_string).unwrap_or_default(),
         accept: request.headers().get(header::ACCEPT).cloned(),
-        gzip: takes_gzip(request.headers()),
+        gzip: takes(request.headers(), "gzip"),
     };
     answers.forget_others(question.second);
     // What the layer inside chooses by is exactly what the question says.
@@ -152,19 +154,6 @@ fn give(answer: &Answer, known: Option<&HeaderValue>) -> Response {
     response
 }
 
-/// Whether `Accept-Encoding` names gzip, or anything, and does not refuse it.
-fn takes_gzip(headers: &HeaderMap) -> bool {
-    let offers = || headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
-    let of = |wanted: &str| {
-        offers().flat_map(|value| value.split(',')).find_map(|offer| {
-            let (name, weight) = offer.split_once(';').unwrap_or((offer, ""));
-            let weight = weight.trim().strip_prefix("q=").map_or(Some(1.0), |weight| weight.trim().parse::<f32>().ok());
-            name.trim().eq_ignore_ascii_case(wanted).then(|| weight.is_some_and(|weight| weight > 0.0))
-        })
-    };
-    of("gzip").or_else(|| of("*")).unwrap_or(false)
-}
-
 /// Whether `If-None-Match` names this tag.
 fn matches(known: &HeaderValue, etag: &HeaderValue) -> bool {
     let (Ok(known), Ok(etag)) = (known.to_str(), etag.to_str()) else { return false };
@@ -191,21 +180,5 @@ mod tests {
         let body = Bytes::from(vec![0; MAX_BYTES as usize]);
         answers.cache.insert(question(8, "/c"), Arc::new(Answer { body, ..Answer::clone(&answer) }));
         assert!(answers.cache.get(&question(8, "/c")).is_none() && answers.cache.weight() <= MAX_BYTES);
-    }
-
-    #[test]
-    fn only_who_takes_gzip_gets_it() {
-        let takes = |offers: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::ACCEPT_ENCODING, offers.parse().unwrap());
-            takes_gzip(&headers)
-        };
-        for offers in ["gzip", "br, GZIP;q=0.5, deflate", "*", "identity;q=0.1, *;q=1.0", "gzip ; q=1"] {
-            assert!(takes(offers), "{offers}");
-        }
-        for offers in ["", "br", "gzip;q=0", "*;q=0", "gzip;q=0, *", "gzip;q=much", "xgzip", "identity"] {
-            assert!(!takes(offers), "{offers}");
-        }
-        assert!(!takes_gzip(&HeaderMap::new()));
     }
 }

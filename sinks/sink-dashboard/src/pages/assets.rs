@@ -6,6 +6,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::accept_encoding::takes;
+
 /// One file, as it is and compressed.
 #[derive(Debug)]
 struct Asset {
@@ -39,11 +41,9 @@ async fn serve(Path(file): Path<String>, request: HeaderMap) -> Response {
     let Some(asset) = ASSETS.iter().find(|asset| asset.file == file) else {
         return StatusCode::NOT_FOUND.into_response();
     };
-    let accepted = request.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let accepts = |encoding: &str| accepted.split(',').any(|offer| takes(offer, encoding));
     let (body, encoding) = match () {
-        () if accepts("br") => (asset.brotli, Some(HeaderValue::from_static("br"))),
-        () if accepts("gzip") => (asset.gzip, Some(HeaderValue::from_static("gzip"))),
+        () if takes(&request, "br") => (asset.brotli, Some(HeaderValue::from_static("br"))),
+        () if takes(&request, "gzip") => (asset.gzip, Some(HeaderValue::from_static("gzip"))),
         () => (asset.plain, None),
     };
     let mut headers = HeaderMap::new();
@@ -54,13 +54,6 @@ async fn serve(Path(file): Path<String>, request: HeaderMap) -> Response {
         headers.insert(header::CONTENT_ENCODING, encoding);
     }
     (headers, body).into_response()
-}
-
-/// Whether an element of Accept-Encoding, such as `br;q=0.9`, takes an encoding.
-fn takes(offer: &str, encoding: &str) -> bool {
-    let mut parts = offer.split(';').map(str::trim);
-    let refused = |parameter: &str| parameter.strip_prefix("q=").and_then(|q| q.parse().ok()) == Some(0.0_f32);
-    parts.next().is_some_and(|name| name.eq_ignore_ascii_case(encoding)) && !parts.any(refused)
 }
 
 fn content_type(logical: &str) -> &'static str {
@@ -94,11 +87,5 @@ mod tests {
             let (stem, ending) = logical.split_once('.').unwrap();
             assert!(path.starts_with(&format!("/assets/{stem}-")) && path.ends_with(ending), "{path}");
         }
-    }
-
-    #[test]
-    fn what_the_browser_refuses_is_not_sent() {
-        assert!(takes(" br", "br") && takes("br;q=0.5", "br"));
-        assert!(!takes("br;q=0", "br") && !takes("brotli", "br"));
     }
 }
