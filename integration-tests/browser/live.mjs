@@ -37,6 +37,32 @@ await run({
     await untouched();
   },
 
+  async "who is online ticks"(browser) {
+    const other = await open(browser);
+    // Whatever the page is told when it is read, the stream says what is so now.
+    const wrong = [
+      ['data-online="">1<', 'data-online="">7<'],
+      ['<dt>Workers online</dt><dd><span class="figure">1<', '<dt>Workers online</dt><dd><span class="figure">7<'],
+      ['data-channels="">1 channel<', 'data-channels="">7 channels<'],
+      ['data-downstreams="">1 connection<', 'data-downstreams="">7 connections<'],
+    ];
+    await other.page.route(`${base}/`, async (route) => {
+      const response = await route.fetch();
+      const made = await response.text();
+      for (const [right] of wrong) assert.ok(made.includes(right), `${right} in ${made}`);
+      await route.fulfill({ response, body: wrong.reduce((text, [right, other]) => text.replace(right, other), made) });
+    });
+    await other.page.goto(`${base}/`);
+    const shown = () =>
+      other.page.evaluate(() =>
+        ["[data-online]", "[data-key=online] .figure", "[data-channels]", "[data-downstreams]"].map(
+          (selector) => document.querySelector(selector).textContent,
+        ),
+      );
+    await until("the number of the stream", async () => (await shown()).join() === "1,1,1 channel,1 connection");
+    await close(other);
+  },
+
   async "a list of one worker ticks"(browser) {
     const other = await open(browser);
     await other.page.goto(`${base}/workers`);

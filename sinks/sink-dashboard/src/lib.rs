@@ -4,12 +4,14 @@
 //! `sqlite` keeps in the same sidecar. The server has threads of its own, so that no question slows the pipeline.
 #![forbid(unsafe_code)]
 
+mod accept_encoding;
 mod answers;
 mod api;
 mod compat;
 pub mod config;
 mod history;
 mod live;
+mod online;
 #[cfg(feature = "pages")]
 mod pages;
 mod router;

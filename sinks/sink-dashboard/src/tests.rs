@@ -5,7 +5,7 @@ mod contract;
 mod hostile;
 mod limits;
 mod live;
-mod security;
+pub(crate) mod security;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -120,6 +120,12 @@ impl Bench {
         self.deliver(record);
     }
 
+    /// Tells only the history.
+    pub(crate) fn unseen(&mut self, events: &[Event<'_>]) {
+        let record = self.journal.append(&mut self.session, events);
+        self.sink.deliver(&self.journal.batch(&[record])).unwrap();
+    }
+
     fn deliver(&mut self, record: Arc<Record>) {
         let batch = self.journal.batch(&[record]);
         self.sink.deliver(&batch).unwrap();
@@ -128,8 +134,11 @@ impl Bench {
 
     /// A downstream with one channel.
     pub(crate) fn open(&mut self, id: u32, name: &str) {
-        let timestamp = UnixMillis(self.now);
-        self.events(&[
+        self.events(&Self::opened(id, name, UnixMillis(self.now)));
+    }
+
+    pub(crate) fn opened(id: u32, name: &str, timestamp: UnixMillis) -> [Event<'_>; 2] {
+        [
             Event::DownstreamConnected(DownstreamConnected {
                 downstream_id: DownstreamId(id),
                 flags: 2,
@@ -149,7 +158,7 @@ impl Bench {
                 nominal_hashrate: 1_000_000_000_000,
                 target: EASY,
             }),
-        ]);
+        ]
     }
 
     /// Channels with a name each, all of one downstream.

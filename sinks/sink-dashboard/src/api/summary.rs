@@ -10,6 +10,7 @@ use super::problem::Problem;
 use super::shape::{Answered, json, table};
 use crate::live::message::SourceState;
 use crate::live::updater::source_state;
+use crate::online::Online;
 use crate::state::AppState;
 
 /// Everything at a glance: each source with its state, its hashrate over `1m 5m 15m 1h 6h 1d 7d` with 95 % intervals, its
@@ -59,6 +60,8 @@ pub(super) struct Source {
     channels_open: u64,
     /// Connected SV1 miners.
     miners_open: u64,
+    /// Worker names with at least one open channel or connection.
+    workers_online: u64,
     /// Events that it dropped, by its own count.
     events_dropped: u64,
     /// Events whose numbers will never come.
@@ -66,7 +69,7 @@ pub(super) struct Source {
 }
 
 impl Source {
-    fn of(source: &SourceView, now_ms: u64) -> Self {
+    fn of(source: &SourceView, online: &Online, now_ms: u64) -> Self {
         Self {
             publisher: source.publisher.clone(),
             role: source.role,
@@ -77,6 +80,7 @@ impl Source {
             downstreams: source.downstreams,
             channels_open: source.channels_open,
             miners_open: source.miners_open,
+            workers_online: online.of(&source.publisher),
             events_dropped: source.events_dropped,
             events_missing: source.events_missing,
         }
@@ -94,6 +98,7 @@ impl Table for Sources {
         "downstreams",
         "channels_open",
         "miners_open",
+        "workers_online",
         "events_dropped",
         "events_missing",
     ];
@@ -110,6 +115,7 @@ impl Table for Sources {
                 source.downstreams.into(),
                 source.channels_open.into(),
                 source.miners_open.into(),
+                source.workers_online.into(),
                 source.events_dropped.into(),
                 source.events_missing.into(),
             ]);
@@ -126,6 +132,7 @@ pub(super) async fn sources(
     headers: HeaderMap,
 ) -> Answered {
     let overview = state.overview().await?;
-    let sources = overview.sources.iter().map(|source| Source::of(source, overview.now_ms)).collect();
+    let online = state.online(&overview).await?;
+    let sources = overview.sources.iter().map(|source| Source::of(source, &online, overview.now_ms)).collect();
     table(&Sources { sources, total: overview.sources_total }, asked.format.as_deref(), &headers)
 }

@@ -60,8 +60,9 @@ pub(crate) struct SourceUpdate {
     pub(crate) channels_open: u64,
     /// Connected SV1 miners.
     pub(crate) miners_open: u64,
-    /// Worker names with at least one open channel or connection.
-    pub(crate) workers_online: u64,
+    /// Worker names with at least one open channel or connection; null where this run has not been told the names of what
+    /// is open.
+    pub(crate) workers_online: Option<u64>,
     /// Measured hashrate over `1m 5m 15m 1h 6h 1d 7d`, of the channels, or of the miners where there are no channels.
     pub(crate) windows: Vec<WindowReading>,
     /// Accepted shares since the history began.

@@ -61,7 +61,7 @@ fn source_update(source: &SourceView, state: &AppState, now_ms: u64) -> SourceUp
         downstreams: source.downstreams,
         channels_open: source.channels_open,
         miners_open: source.miners_open,
-        workers_online: state.live.workers_online(&source.publisher),
+        workers_online: state.live_online(source),
         windows: group.map(|group| group.windows.clone()).unwrap_or_default(),
         accepted: totals.accepted,
         rejected: totals.rejected,

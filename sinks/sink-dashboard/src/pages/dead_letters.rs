@@ -62,9 +62,9 @@ fn where_they_are(count: u64, listed: u64, bytes: Option<u64>) -> Markup {
     html! {
         p.note.below {
             @if listed < count { "The newest " (listed) " of " (numbers::count(count)) " are listed. " }
-            "All are in the table " code { "dead_letters" } " of the journal's file"
-            @if let Some(bytes) = bytes { ", " (numbers::bytes(bytes)) }
-            "; " code { "hashpool-sidecar journal stats --path FILE" } " counts them. Nothing sends them again by itself: once the "
+            code { "hashpool-sidecar journal dead-letters --path FILE" } " lists all of them, "
+            @if let Some(bytes) = bytes { (numbers::bytes(bytes)) ", " }
+            "with " code { "--json" } " as whole events. Nothing sends them again by itself: once the "
             "cause is mended, a sink under a new name gets every event that the journal still has, from the oldest on. What was "
             "malformed when it came is not among them."
         }
@@ -130,7 +130,10 @@ mod tests {
     #[test]
     fn what_cannot_be_read_is_not_none() {
         assert!(shown(0, &[]).contains("None is kept."));
-        assert!(shown(3, &[]).contains("3 dead letters could not be read now."));
+        let unread = shown(3, &[]);
+        for part in ["3 dead letters could not be read now.", "journal dead-letters --path FILE", "2.0 KiB"] {
+            assert!(unread.contains(part), "{part} in {unread}");
+        }
         let unknown = section(Kept { count: None, bytes: None, expired: None }, &[], 0).into_string();
         assert!(unknown.contains("unknown") && !unknown.contains("None"), "{unknown}");
     }

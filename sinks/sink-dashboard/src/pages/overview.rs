@@ -15,6 +15,7 @@ use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::sources::{self, group, is_miner_side};
 use super::{SourceQuery, numbers, of_source};
+use crate::online::Online;
 use crate::state::AppState;
 
 /// The window of the large number.
@@ -36,6 +37,7 @@ pub(super) async fn page(
     Query(asked): Query<OverviewQuery>,
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
+    let online = state.online(&overview).await?;
     let source = SourceQuery { source: asked.source }.of(&overview)?;
     let range = RangeQuery::new(asked.range.as_deref(), asked.from, asked.to);
     let graph = match source {
@@ -48,7 +50,7 @@ pub(super) async fn page(
     });
     let story = story.await?;
     let as_table = asked.view.as_deref() == Some("table");
-    Ok(respond(StatusCode::OK, document(&overview, source, graph.as_ref(), &story, as_table)))
+    Ok(respond(StatusCode::OK, document(&overview, &online, source, graph.as_ref(), &story, as_table)))
 }
 
 /// What the whole history of the source says.
@@ -62,6 +64,7 @@ struct Story {
 /// The whole page.
 fn document(
     overview: &Overview,
+    online: &Online,
     source: Option<&SourceView>,
     graph: Option<&Graph>,
     story: &Story,
@@ -78,10 +81,10 @@ fn document(
                     code { "hashpool-sidecar simulate" } " plays one."
                 }
             } @else {
-                (sources::table(overview, source))
+                (sources::table(overview, online, source))
             }
         }
-        @if let Some(source) = source { (about(source, graph, story, as_table, &frame)) }
+        @if let Some(source) = source { (about(source, online, graph, story, as_table, &frame)) }
     };
     frame.document("Overview", &content)
 }
@@ -97,7 +100,14 @@ fn damaged(overview: &Overview) -> Markup {
     }
 }
 
-fn about(source: &SourceView, graph: Option<&Graph>, story: &Story, as_table: bool, frame: &Frame<'_>) -> Markup {
+fn about(
+    source: &SourceView,
+    online: &Online,
+    graph: Option<&Graph>,
+    story: &Story,
+    as_table: bool,
+    frame: &Frame<'_>,
+) -> Markup {
     let now_ms = frame.now_ms;
     let Some(group) = group(source) else {
         return html! {
@@ -131,7 +141,7 @@ fn about(source: &SourceView, graph: Option<&Graph>, story: &Story, as_table: bo
                 h2 #totals { "Since " (numbers::moment(begins_ms)) }
                 p { "totals of the whole history; losses are not in them" }
             }
-            dl.figures data-ticks="" { (figures(source, group, frame)) }
+            dl.figures data-ticks="" { (figures(source, online.of(&source.publisher), group, frame)) }
         }
         div.pair {
             section.section aria-labelledby="rejects" {
@@ -214,24 +224,25 @@ fn whisker(reading: &Reading, bounds: Option<(f64, f64)>) -> Markup {
     }
 }
 
-fn figures(source: &SourceView, group: &GroupView, frame: &Frame<'_>) -> Markup {
+fn figures(source: &SourceView, online: u64, group: &GroupView, frame: &Frame<'_>) -> Markup {
     let totals = &group.totals;
     let miner_side = is_miner_side(source);
     let submitted = totals.accepted.saturating_add(totals.rejected);
-    let stale = sources::health_words(source, frame.now_ms).0 == "is-stale";
-    let online = if miner_side { source.miners_open } else { source.channels_open };
     let workers = frame.address("/workers").text();
     let figure = |key: &str, name: &str, value: Markup, basis: Markup| {
         html! { div data-key=(key) { dt { (name) } dd { span.figure { (value) } span.basis { (basis) } } } }
     };
     html! {
-        (figure("online", if miner_side { "Miners connected" } else { "Channels open" },
+        (figure("online", if miner_side { "Miners online" } else { "Workers online" },
+            sources::online(source, online, frame.now_ms),
             html! {
-                @if stale { span.reading.is-stale { "was " (numbers::count(online)) } } @else { (numbers::count(online)) }
-            },
-            html! {
-                @if miner_side { a href=(workers) { "all miners" } }
-                @else { "over " (numbers::plural(source.downstreams, "connection")) ", " a href=(workers) { "all workers" } }
+                @if miner_side {
+                    span data-miners="" { (numbers::plural(source.miners_open, "connection")) } ", " a href=(workers) { "all miners" }
+                } @else {
+                    span data-channels="" { (numbers::plural(source.channels_open, "channel")) } " over "
+                    span data-downstreams="" { (numbers::plural(source.downstreams, "connection")) } ", "
+                    a href=(workers) { "all workers" }
+                }
             }))
         (figure("accepted", "Accepted shares", html! { (numbers::count(totals.accepted)) },
             html! {

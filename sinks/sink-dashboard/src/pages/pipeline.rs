@@ -400,6 +400,14 @@ mod tests {
     }
 
     #[test]
+    fn a_sink_is_shown_with_its_type() {
+        let pipeline: Pipeline =
+            serde_json::from_str(r#"{"sinks":{"past":{"status":"healthy","type":"sqlite"}}}"#).unwrap();
+        let shown = sinks(&pipeline, 0).into_string();
+        assert!(shown.contains("past<span class=\"basis\">sqlite</span>"), "{shown}");
+    }
+
+    #[test]
     fn what_the_snapshot_does_not_say_is_unknown() {
         let pipeline: Pipeline = serde_json::from_str(r#"{"sinks":{"x":{"status":"retrying"}}}"#).unwrap();
         assert_eq!(pipeline.ready, None);

@@ -1,9 +1,11 @@
 //! What the pages say about a history, asked over TCP as a browser without scripts asks.
 
 use stats_sv2::event::BlockFound;
-use stats_sv2::{ChannelId, DownstreamId, Event, U256, UnixMillis};
+use stats_sv2::{ChannelId, DownstreamId, Event, Role, U256, UnixMillis};
 
+use crate::config::Redacted;
 use crate::tests::Bench;
+use crate::tests::security::free_words;
 
 const MINUTE: u64 = 60_000;
 
@@ -73,6 +75,52 @@ fn marks_are_those_of_the_range_and_what_is_cut_is_said() {
     let part = page(&bench, &format!("/worker?name=rig&kind=identity&from={from}&to={to}"));
     assert!(part.contains("of the whole source 4 blocks, 0 restarts, 0 outages"), "{part}");
     assert!(page(&bench, "/blocks").contains("14 blocks, the latest first"));
+}
+
+#[test]
+fn the_first_figure_is_who_is_online() {
+    let mut bench = Bench::new();
+    for (id, name) in [(1, "alice"), (2, "alice"), (3, "bob")] {
+        bench.open(id, name);
+    }
+    bench.share(1);
+    let figure = |bench: &Bench| {
+        let body = page(bench, "/");
+        let row = body.split("data-online=\"\">").nth(1).unwrap().split("</td>").next().unwrap().to_owned();
+        let first = body.split("<dl class=\"figures\"").nth(1).unwrap().split("</dd>").next().unwrap().to_owned();
+        (row, first)
+    };
+    let (row, first) = figure(&bench);
+    assert_eq!(row, "2");
+    for part in
+        ["<dt>Workers online</dt>", "<span class=\"figure\">2</span>", ">3 channels</span> over ", ">3 connections<"]
+    {
+        assert!(first.contains(part), "{part} in {first}");
+    }
+    // Silence is not absence.
+    bench.pass(MINUTE);
+    let (row, first) = figure(&bench);
+    assert!(row.contains("was 2") && first.contains("was 2"), "{row} {first}");
+}
+
+#[test]
+fn words_of_publishers_are_on_no_page_with_anything_left_out() {
+    let closed = |redact: Vec<Redacted>| {
+        let mut bench = Bench::with(Role::Pool, |settings| settings.redact = redact);
+        bench.open(2, "rig");
+        bench.share(2);
+        bench.events(&free_words(bench.now()));
+        bench.observe(5_000);
+        let name = bench.json("/api/v1/workers")["workers"][0]["name"].as_str().unwrap().to_owned();
+        ["/pipeline", "/quotes", "/", &format!("/worker?name={name}&kind=identity")].map(|path| page(&bench, path))
+    };
+    for redacted in [Redacted::Addresses, Redacted::Names] {
+        for body in closed(vec![redacted]) {
+            assert!(!body.contains("secret"), "{redacted:?}: {body}");
+        }
+    }
+    let [pipeline, .., worker] = closed(Vec::new());
+    assert!(pipeline.contains("bc1qsecret.rig at") && worker.contains("bc1qsecret.rig at"), "{pipeline} {worker}");
 }
 
 #[test]

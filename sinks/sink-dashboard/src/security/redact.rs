@@ -1,5 +1,5 @@
 //! What public pages leave out: network addresses, and names of workers, for which pseudonyms stand that are good until the
-//! next start. Applied to every answer, page and message before it is written.
+//! next start; and with either of them words that publishers choose freely, which may hold both. Applied to every answer, page and message before it is written.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use sink_sqlite::query::{
 
 use crate::config::{DashboardSettings, Redacted};
 
-/// What stands where an address was.
+/// What stands where an address was, or free words.
 pub(crate) const HIDDEN: &str = "(hidden)";
 
 /// What is left out.
@@ -69,6 +69,19 @@ impl Redaction {
         }
     }
 
+    /// Words that whoever sent them chose freely: they may tell an address or a name.
+    fn words(&self, words: &mut String) {
+        if self.is_on() && !words.is_empty() {
+            *words = HIDDEN.to_owned();
+        }
+    }
+
+    fn optional_words(&self, words: &mut Option<String>) {
+        if let Some(words) = words {
+            self.words(words);
+        }
+    }
+
     fn name(&self, publisher: &str, name: &mut String) {
         if self.names.is_some() {
             *name = self.shown_name(publisher, name);
@@ -92,6 +105,8 @@ impl Redaction {
                     self.address(value);
                 }
             }
+            source.sessions.iter_mut().for_each(|session| self.optional_words(&mut session.reason));
+            source.losses.iter_mut().for_each(|loss| self.words(&mut loss.reason));
             let publisher = source.publisher.clone();
             self.blocks(&publisher, &mut source.blocks);
         }
@@ -107,6 +122,7 @@ impl Redaction {
         self.name(publisher, &mut worker.name);
         for connection in &mut worker.connections {
             self.address(&mut connection.address);
+            self.optional_words(&mut connection.reason);
         }
     }
 
@@ -134,6 +150,7 @@ impl Redaction {
     pub(crate) fn quotes(&self, publisher: &str, quotes: &mut [QuoteView]) {
         for quote in quotes {
             self.optional_name(publisher, &mut quote.identity);
+            self.optional_words(&mut quote.error_message);
         }
     }
 
@@ -155,8 +172,10 @@ impl Redaction {
             let Value::String(text) = value else { continue };
             match (key.as_str(), kind) {
                 ("address" | "device_id", _) => self.address(text),
-                // What a source says about itself is mostly where it is; and free words may name anything.
-                ("value", EventKind::SourceInfo) | ("reason" | "error_message", _) => self.address(text),
+                // What a source says about itself is mostly where it is.
+                ("value", EventKind::SourceInfo) => self.address(text),
+                // The payload of an event that is not known may hold anything too.
+                ("reason" | "error_message" | "payload", _) => self.words(text),
                 ("user_identity", _) | ("name", EventKind::MinerConnected) => self.name(publisher, text),
                 _ => {}
             }

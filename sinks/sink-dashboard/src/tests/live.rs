@@ -73,6 +73,28 @@ fn an_update_has_the_numbers_and_who_was_active() {
 }
 
 #[test]
+fn who_is_online_is_counted_by_name_and_not_guessed() {
+    let mut bench = Bench::new();
+    for (id, name) in [(1, "alice"), (2, "alice"), (3, "bob")] {
+        bench.open(id, name);
+    }
+    let online = |bench: &Bench| {
+        let source = bench.listen("").next("update").data["sources"][0].clone();
+        (source["workers_online"].clone(), source["channels_open"].clone())
+    };
+    assert_eq!(online(&bench), (2.into(), 3.into()));
+    assert_eq!(bench.json("/api/v1/sources")["sources"][0]["workers_online"], 2);
+    // What is open and was not told to the dashboard: the stream says nothing, and the history knows.
+    let mut bench = Bench::new();
+    let at = UnixMillis(bench.now());
+    for (id, name) in [(1, "alice"), (2, "alice"), (3, "bob"), (4, "carol")] {
+        bench.unseen(&Bench::opened(id, name, at));
+    }
+    assert_eq!(online(&bench), (serde_json::Value::Null, 4.into()));
+    assert_eq!(bench.json("/api/v1/sources")["sources"][0]["workers_online"], 3);
+}
+
+#[test]
 fn a_silent_source_is_told_once() {
     let mut bench = Bench::new();
     let mut client = bench.listen("");

@@ -1,13 +1,13 @@
 //! The door: who may ask what, and what the answers let a browser do.
 
-use stats_sv2::event::SourceInfo;
-use stats_sv2::{Event, Role, Text, UnixMillis};
+use stats_sv2::event::{ChannelClosed, EventsDropped, QuoteCreated, QuoteFailed, SourceInfo};
+use stats_sv2::{Amount, ChannelId, DownstreamId, Event, Role, Text, U256, UnixMillis};
 
 use super::{Bench, SECOND};
 use crate::config::{AuthSetting, Redacted};
 
 /// Every path with a name or an address in it.
-const PATHS: [&str; 13] = [
+const PATHS: [&str; 14] = [
     "/api/v1/summary",
     "/api/v1/sources",
     "/api/v1/workers",
@@ -16,6 +16,7 @@ const PATHS: [&str; 13] = [
     "/api/v1/downstreams",
     "/api/v1/events",
     "/api/v1/ehash",
+    "/api/v1/quotes",
     "/api/stats",
     "/api/services",
     "/api/connections",
@@ -109,6 +110,64 @@ fn clients_of_a_trusted_proxy_have_an_allowance_each() {
     assert!(refused(&open) > 0, "whoever is not trusted cannot become somebody else");
 }
 
+/// Whoever chooses the words may put a name or an address into them: why channel 2 closed, why a quote failed, why events
+/// are lost, and what an event says that is not known here.
+pub(crate) fn free_words(now_ms: u64) -> [Event<'static>; 5] {
+    let timestamp = UnixMillis(now_ms);
+    let words = || Text::cut("bc1qsecret.rig at 192.0.2.97");
+    let share_hash = U256([9; 32]);
+    [
+        Event::QuoteCreated(QuoteCreated {
+            downstream_id: DownstreamId(2),
+            amount: Amount(1),
+            timestamp,
+            channel_id: ChannelId(2),
+            share_hash,
+            sequence_number: 1,
+        }),
+        Event::QuoteFailed(QuoteFailed {
+            share_hash: Some(share_hash),
+            error_code: Text::cut("timeout"),
+            error_message: words(),
+            timestamp,
+        }),
+        Event::ChannelClosed(ChannelClosed {
+            downstream_id: DownstreamId(2),
+            channel_id: ChannelId(2),
+            timestamp,
+            reason: words(),
+        }),
+        Event::EventsDropped(EventsDropped {
+            count: 3,
+            first_timestamp: timestamp,
+            last_timestamp: timestamp,
+            reason: words(),
+        }),
+        Event::Unknown { msg_type: 0xf0, payload: words().as_str().as_bytes().to_vec().into() },
+    ]
+}
+
+#[test]
+fn free_words_are_hidden_whatever_is_redacted() {
+    for redacted in [Redacted::Addresses, Redacted::Names] {
+        let mut bench = Bench::with(Role::Pool, |settings| settings.redact = vec![redacted]);
+        bench.open(2, "rig");
+        bench.events(&free_words(bench.now()));
+        let events = bench.get("/api/v1/events");
+        for path in ["/api/v1/events", "/api/v1/summary", "/api/v1/quotes"] {
+            let body = bench.get(path).body;
+            assert!(body.contains("(hidden)"), "{path}: {body}");
+            assert!(!body.contains("secret") && !body.contains("736563726574"), "{path}: {body}");
+        }
+        assert_eq!(events.body.matches("\"(hidden)\"").count(), if redacted == Redacted::Addresses { 6 } else { 4 });
+    }
+    // Without it they are shown.
+    let mut bench = Bench::new();
+    bench.open(2, "rig");
+    bench.events(&free_words(bench.now()));
+    assert_eq!(bench.get("/api/v1/events").body.matches("secret").count(), 3);
+}
+
 #[test]
 fn what_is_redacted_is_nowhere() {
     let mut bench = Bench::with(Role::Pool, |settings| {
@@ -124,13 +183,15 @@ fn what_is_redacted_is_nowhere() {
         value: Text::cut("192.0.2.98:3333"),
     })]);
     let told = client.next("worker").data["name"].as_str().unwrap().to_owned();
+    bench.open(2, "bc1qsecret.rig");
+    bench.events(&free_words(bench.now()));
     bench.observe(5 * SECOND);
     for path in PATHS {
         for format in ["", "csv"] {
             let separator = if path.contains('?') { '&' } else { '?' };
             let reply = bench.get(&format!("{path}{separator}{}", if format.is_empty() { "" } else { "format=csv" }));
             assert_eq!(reply.status, 200, "{path}: {}", reply.body);
-            for secret in ["secret", "192.0.2.", "device-1"] {
+            for secret in ["secret", "192.0.2.", "device-1", "736563726574"] {
                 assert!(!reply.body.contains(secret), "{path} tells {secret}: {}", reply.body);
             }
         }
@@ -140,7 +201,9 @@ fn what_is_redacted_is_nowhere() {
     assert_eq!(shown, told);
     let worker = bench.json(&format!("/api/v1/worker?kind=identity&name={shown}"));
     assert_eq!((&worker["name"], worker["recent_shares"].as_array().unwrap().len()), (&shown.as_str().into(), 1));
-    assert_eq!(worker["connections"][0]["address"], "(hidden)");
+    let closed = worker["connections"].as_array().unwrap().iter().find(|connection| connection["closed_ms"].is_u64());
+    assert_eq!((&closed.unwrap()["address"], &closed.unwrap()["reason"]), (&"(hidden)".into(), &"(hidden)".into()));
+    assert_eq!(bench.json("/api/v1/summary")["sources"][0]["losses"][0]["reason"], "(hidden)");
     let series = bench.get(&format!("/api/v1/series?subject=identity&name={shown}&range=1h"));
     assert_eq!(series.status, 200, "{}", series.body);
     assert!(!bench.get("/api/v1/worker?kind=identity&name=bc1qsecret.rig").body.contains("\"totals\""));

@@ -15,6 +15,11 @@ export function count(number: number): string {
   return number.toLocaleString("en-US");
 }
 
+/** How many of something, as the server writes it. */
+export function plural(number: number, word: string): string {
+  return `${count(number)} ${word}${number === 1 ? "" : "s"}`;
+}
+
 /** A part in per cent, as the server writes it. */
 export function perCent(part: number, whole: number): string {
   const value = (part / whole) * 100;

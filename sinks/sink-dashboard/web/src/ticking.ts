@@ -1,7 +1,7 @@
 // Numbers that move each second: taken from a live update and put where the server wrote them. Intervals and all else follow with
 // the content.
 
-import { count, perCent } from "./numbers";
+import { count, perCent, plural } from "./numbers";
 
 interface Reading {
   state: string;
@@ -17,8 +17,10 @@ interface SourceUpdate {
   publisher: string;
   state: "live" | "stale" | "ended";
   last_event_ms: number;
+  downstreams: number;
   channels_open: number;
   miners_open: number;
+  workers_online: number | null;
   windows: WindowReading[];
   accepted: number;
   rejected: number;
@@ -52,6 +54,18 @@ function tickPart(key: string, part: number, whole: number): void {
   put(figure?.querySelector("[data-whole]"), count(whole));
 }
 
+/** Who is online, with what is open; where the names of what is open are not known, the server counts. */
+function tickOnline(source: SourceUpdate, row: Element | null, isShown: boolean): void {
+  if (source.workers_online === null) return;
+  put(row?.querySelector("[data-online]"), count(source.workers_online));
+  if (!isShown) return;
+  const figure = document.querySelector('[data-ticks] [data-key="online"]');
+  put(figure?.querySelector(".figure"), count(source.workers_online));
+  put(figure?.querySelector("[data-channels]"), plural(source.channels_open, "channel"));
+  put(figure?.querySelector("[data-downstreams]"), plural(source.downstreams, "connection"));
+  put(figure?.querySelector("[data-miners]"), plural(source.miners_open, "connection"));
+}
+
 function putTime(time: HTMLElement | null, ms: number | null): void {
   if (time && ms !== null && time.dataset.ms !== String(ms)) time.dataset.ms = String(ms);
 }
@@ -71,7 +85,9 @@ export function tick(update: Update): void {
   for (const source of update.sources) {
     const row = document.querySelector(`[data-sources] tr[data-key="${CSS.escape(source.publisher)}"]`);
     putTime(row?.querySelector<HTMLElement>("time[data-ago]") ?? null, source.last_event_ms);
-    if (source.publisher !== shown || source.state !== "live") continue;
+    if (source.state !== "live") continue;
+    tickOnline(source, row, source.publisher === shown);
+    if (source.publisher !== shown) continue;
     tickPart("accepted", source.accepted, source.accepted + source.rejected);
     tickPart("rejected", source.rejected, source.accepted + source.rejected);
     tickWindows(source.windows);
