@@ -55,6 +55,8 @@ fn what_is_simulated_arrives_everywhere() {
     let page = pipeline(&running);
     let appended = page["journal"]["appended_events"].as_u64().unwrap();
     assert!(appended >= EVENTS, "{page:#}");
+    let types = ["history", "rejects"].map(|name| &page["sinks"][name]["type"]);
+    assert_eq!(types, ["sqlite", "log-file"]);
     let ledger = &page["sinks"]["rejects"]["ledger"];
     assert_eq!(ledger["delivered"].as_u64().unwrap() + ledger["filtered"].as_u64().unwrap(), appended);
 

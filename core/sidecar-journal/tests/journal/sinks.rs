@@ -131,7 +131,7 @@ async fn dead_letters_are_seen_from_outside_while_the_journal_is_in_use() {
     };
     assert_eq!(read(None, 10), []);
     // More than one read has, of two sinks in turn.
-    let of = |sequence: u64| letter(if sequence % 3 == 0 { "b" } else { "a" }, sequence, 10);
+    let of = |sequence: u64| letter(if sequence.is_multiple_of(3) { "b" } else { "a" }, sequence, 10);
     journal.insert_dead_letters((1..=300).map(of).collect()).await.unwrap();
     let mut stranger = letter("c", 1, 10);
     stranger.id.session_id = 99;
