@@ -55,10 +55,11 @@ pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u6
         delete_buckets(&tx, tier, kept.since(tier))?;
     }
     settling::delete_before(&tx, kept.since(Tier::OneHour))?;
-    settling::settle(&tx, kept.settled_until)?;
+    settling::settle(&tx, &kept)?;
     delete_quotes(&tx, quotes_since, settings.max_quotes, &kept)?;
-    // Every five minutes is enough: these tables are small, but some of the look-ups read all of one.
-    let is_time = kept.since(Tier::FiveMinutes) > before.since(Tier::FiveMinutes);
+    // Every five minutes is enough: these tables are small, but some of the look-ups read all of one. A series goes after all
+    // that was kept under its number, which another may get.
+    let is_time = kept.since(Tier::FiveMinutes) > before.since(Tier::FiveMinutes) && !has_backlog(&tx, &kept)?;
     let forgotten = is_time && delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?;
     tx.commit()?;
     give_back_pages(conn)?;
@@ -171,7 +172,8 @@ fn delete_series(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
         (SeriesKind::Downstream, "channels", "connection", samples),
         (SeriesKind::MinerId, "miners", "connection", samples),
     ] {
-        // Closed connections may outlive their samples; their series is not read any more.
+        // Closed connections may outlive their samples; their series is not read any more. The plus sign keeps SQLite from
+        // reading all that is open.
         let open_only = match (kind, table) {
             (SeriesKind::Downstream, _) => "AND closed_at IS NULL",
             (SeriesKind::MinerId, _) => "AND disconnected_at IS NULL",
@@ -180,7 +182,7 @@ fn delete_series(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
         let mut gone = conn.prepare_cached(&format!(
             "DELETE FROM series WHERE id IN (
                SELECT id FROM series s WHERE kind = ?1 AND last_hour < ?2 AND first_seen_at < ?2 AND NOT EXISTS
-                 (SELECT 1 FROM {table} t WHERE t.source = s.source AND t.{column} = s.id {open_only}) LIMIT ?3) RETURNING id"
+                 (SELECT 1 FROM {table} t WHERE +t.source = s.source AND t.{column} = s.id {open_only}) LIMIT ?3) RETURNING id"
         ))?;
         let since = since.saturating_sub(Tier::OneHour.width_ms());
         let gone = gone.query_map(params![kind as u8, since, SERIES_PER_CALL], |row| row.get::<_, i64>(0))?;

@@ -12,6 +12,7 @@ use sidecar_core::{Cursor, Durability, JournalId};
 
 use crate::error::HistoryError;
 use crate::schema;
+use crate::settling;
 use crate::store::{self, with_suffix};
 
 /// Tables that must be read whole for any other to be of use.
@@ -43,19 +44,21 @@ pub(crate) fn replace(path: &Path) -> Result<Report, HistoryError> {
     remove(&rebuilt)?;
     let mut report = Report { set_aside: free_name(path), rows_kept: 0, tables_damaged: Vec::new(), continued: false };
     {
-        let mut target = store::connect(&rebuilt, Durability::Process)?;
-        match copy(path, &mut target, &mut report) {
-            Ok(()) => report.continued = true,
+        let target = match copy(path, &rebuilt, &mut report) {
+            Ok(target) => {
+                report.continued = true;
+                target
+            }
             Err(error) => {
                 // Reading failed, or what was read does not fit together: begin with an empty file.
                 tracing::warn!(cause = %sidecar_core::ErrorChain(&error), "nothing of the damaged history can be carried over");
-                drop(target);
                 remove(&rebuilt)?;
                 report.rows_kept = 0;
-                target = store::connect(&rebuilt, Durability::Process)?;
+                let target = store::connect(&rebuilt, Durability::Process)?;
                 store::write_cursor(&target, BEFORE_EVERYTHING)?;
+                target
             }
-        }
+        };
         target.execute(
             "INSERT INTO meta (key, value) VALUES ('damaged_files', 1)
              ON CONFLICT (key) DO UPDATE SET value = value + 1",
@@ -97,13 +100,12 @@ fn sync_directory(path: &Path) -> Result<(), HistoryError> {
     })
 }
 
-fn copy(path: &Path, target: &mut Connection, report: &mut Report) -> Result<(), HistoryError> {
+/// Copies what can be read into a new file of the same version, and brings that to the newest.
+fn copy(path: &Path, rebuilt: &Path, report: &mut Report) -> Result<Connection, HistoryError> {
     let source = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     schema::check(&source, schema::MIGRATIONS.len())?;
-    let (found, known) = (schema::version(&source)?, schema::MIGRATIONS.len());
-    if found != known {
-        return Err(HistoryError::OlderSchema { found, known });
-    }
+    let version = schema::version(&source)?;
+    let mut target = store::connect_as(rebuilt, Durability::Process, version)?;
     let tables: Vec<String> = {
         let mut names =
             target.prepare("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite%'")?;
@@ -111,13 +113,17 @@ fn copy(path: &Path, target: &mut Connection, report: &mut Report) -> Result<(),
         names.collect::<Result<_, _>>()?
     };
     for table in INDISPENSABLE {
-        report.rows_kept += copy_rows(&source, target, table, "ASC")?;
+        report.rows_kept += copy_rows(&source, &mut target, table, "ASC")?;
     }
     for table in tables.iter().filter(|table| !INDISPENSABLE.contains(&table.as_str())) {
-        let (Ok(kept) | Err((kept, _))) = copy_both_ways(&source, target, table, report);
+        let (Ok(kept) | Err((kept, _))) = copy_both_ways(&source, &mut target, table, report);
         report.rows_kept += kept;
     }
-    Ok(())
+    schema::migrate(&mut target, schema::MIGRATIONS)?;
+    if report.tables_damaged.iter().any(|table| table.starts_with("settled")) {
+        settling::rebuild_days(&target)?;
+    }
+    Ok(target)
 }
 
 /// Reads a table from its start to the damage, then from its end back to the damage.

@@ -15,10 +15,14 @@ use crate::schema::{COUNTED, Table};
 /// Hours stay in the order of time for as long after the latest event, and to the end of their day: a backlog of a day is
 /// written as fast as the present.
 const SETTLES_AFTER_MS: u64 = DAY_MS;
-/// Series of a day that move, and series that lose days, in one call. Tests see more calls.
+/// Series of a day that move, and series that lose days, in one call. Few in unit tests, so that these see many calls.
 const SERIES_PER_CALL: u32 = if cfg!(test) { 2 } else { 200 };
-/// Hours that are given up in one call.
+/// Hours that are given up in one call, and a day of a series more.
 const ROWS_PER_CALL: usize = 5_000;
+const HOURS_OF_DAY: usize = 24;
+
+/// The ehash of several buckets.
+const EHASH: &str = "iif(count(ehash), ehash_sum(ehash), NULL)";
 
 /// Up to when hours are settled, as of `now`: by the latest event that counts, so that reading a long backlog again settles
 /// nothing ahead of it.
@@ -29,11 +33,12 @@ pub(crate) fn settled_until(conn: &Connection, now: u64) -> Result<u64, HistoryE
     Ok(start_of_day(latest.saturating_sub(SETTLES_AFTER_MS)))
 }
 
-/// Moves a part of the hours before `until`: some series of the oldest day.
-pub(crate) fn settle(conn: &Connection, until: u64) -> Result<(), HistoryError> {
+/// Moves a part of the hours before [`Kept::settled_until`]: some series of the oldest day. Hours that are not kept any more
+/// stay for those who delete them, since nobody would delete them where they came to.
+pub(crate) fn settle(conn: &Connection, kept: &Kept) -> Result<(), HistoryError> {
     let oldest: Option<u64> = conn
-        .prepare_cached("SELECT min(bucket) FROM rollup_1h WHERE bucket < ?1")?
-        .query_row([until], |row| row.get(0))?;
+        .prepare_cached("SELECT min(bucket) FROM rollup_1h WHERE bucket >= ?1 AND bucket < ?2")?
+        .query_row(params![kept.since(Tier::OneHour), kept.settled_until], |row| row.get(0))?;
     let Some(oldest) = oldest else { return Ok(()) };
     let day = start_of_day(oldest);
     // As many series as every hour of the day has room for; all their hours move with them, so that each row of the day is
@@ -55,7 +60,7 @@ pub(crate) fn settle(conn: &Connection, until: u64) -> Result<(), HistoryError> 
         let (add, columns, add_reasons) = (Table::add(), Table::columns(), Table::ADD_REASONS);
         conn.prepare_cached(&format!(
             "INSERT INTO {rollup} (bucket, series, {columns})
-             SELECT {bucket}, series, {sums}, iif(count(ehash), ehash_sum(ehash), NULL) FROM rollup_1h WHERE {these}
+             SELECT {bucket}, series, {sums}, {EHASH} FROM rollup_1h WHERE {these}
              GROUP BY 2, 1 {add}",
             rollup = table.rollup()
         ))?
@@ -98,7 +103,12 @@ pub(crate) fn delete_before(conn: &Connection, since: u64) -> Result<(), History
     let series = series.query_map(params![since, SERIES_PER_CALL], |row| row.get::<_, i64>(0))?;
     let mut deleted = 0;
     for series in series.collect::<Result<Vec<_>, _>>()? {
-        deleted += delete_of(conn, series, since, ROWS_PER_CALL)?;
+        // As many days as the call has room for, but one at least.
+        let beyond: Option<u64> = conn
+            .prepare_cached("SELECT bucket FROM settled_1h WHERE series = ?1 ORDER BY bucket LIMIT 1 OFFSET ?2")?
+            .query_row(params![series, ROWS_PER_CALL - deleted + HOURS_OF_DAY], |row| row.get(0))
+            .optional()?;
+        deleted += delete_of(conn, series, beyond.map_or(since, start_of_day).min(since))?;
         conn.prepare_cached(
             "UPDATE series SET settled_from = (SELECT min(bucket) - min(bucket) % ?2 FROM settled_1h WHERE series = ?1)
              WHERE id = ?1",
@@ -111,25 +121,39 @@ pub(crate) fn delete_before(conn: &Connection, since: u64) -> Result<(), History
     Ok(())
 }
 
-/// Gives up everything that is settled of a series.
+/// Gives up what is settled of a series that goes: what is left of its last day, all before having gone.
 pub(crate) fn delete_series(conn: &Connection, series: i64) -> Result<(), HistoryError> {
-    delete_of(conn, series, i64::MAX as u64, usize::MAX >> 1).map(drop)
+    delete_of(conn, series, i64::MAX as u64).map(drop)
 }
 
-/// Deletes what is settled of a series before this time: at most `limit` rows of hours, then the days before those that are
-/// left. Returns the rows of hours that went.
-fn delete_of(conn: &Connection, series: i64, since: u64, limit: usize) -> Result<usize, HistoryError> {
-    let deleted = conn
-        .prepare_cached(
-            "DELETE FROM settled_1h WHERE series = ?1 AND bucket IN
-               (SELECT bucket FROM settled_1h WHERE series = ?1 AND bucket < ?2 ORDER BY bucket LIMIT ?3)",
-        )?
-        .execute(params![series, since, limit])?;
-    for table in [Table::SettledDays.rollup(), Table::SettledHours.rejects(), Table::SettledDays.rejects()] {
-        conn.prepare_cached(&format!("DELETE FROM {table} WHERE series = ?1 AND bucket < ?2"))?
-            .execute(params![series, since])?;
+/// Deletes what is settled of a series before this time. Returns the hours that went.
+fn delete_of(conn: &Connection, series: i64, before: u64) -> Result<usize, HistoryError> {
+    let delete = |name: &str| -> Result<usize, HistoryError> {
+        let sql = format!("DELETE FROM {name} WHERE series = ?1 AND bucket < ?2");
+        Ok(conn.prepare_cached(&sql)?.execute(params![series, before])?)
+    };
+    for name in [Table::SettledHours.rejects(), Table::SettledDays.rollup(), Table::SettledDays.rejects()] {
+        delete(&name)?;
     }
-    Ok(deleted)
+    delete(&Table::SettledHours.rollup())
+}
+
+/// Sums the days anew, and notes where each series begins, after a part of them was lost.
+pub(crate) fn rebuild_days(conn: &Connection) -> Result<(), HistoryError> {
+    let sums = COUNTED.map(|(column, sum)| format!("{sum}({column})")).join(", ");
+    conn.execute_batch(&format!(
+        "BEGIN;
+         DELETE FROM settled_1d;
+         DELETE FROM settled_rejects_1d;
+         INSERT INTO settled_1d (series, bucket, {columns})
+         SELECT series, bucket - bucket % {DAY_MS}, {sums}, {EHASH} FROM settled_1h GROUP BY 1, 2;
+         INSERT INTO settled_rejects_1d (series, bucket, reason, count)
+         SELECT series, bucket - bucket % {DAY_MS}, reason, sum(count) FROM settled_rejects_1h GROUP BY 1, 2, 3;
+         UPDATE series SET settled_from = (SELECT min(bucket) FROM settled_1d WHERE series = id);
+         COMMIT;",
+        columns = Table::columns()
+    ))?;
+    Ok(())
 }
 
 /// The start of the UTC day that holds this time.

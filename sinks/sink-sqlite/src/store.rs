@@ -98,6 +98,11 @@ pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
 
 /// Opens the file for writing and brings it to the newest schema.
 pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection, HistoryError> {
+    connect_as(path, durability, schema::MIGRATIONS.len())
+}
+
+/// The same for an older version of the schema.
+pub(crate) fn connect_as(path: &Path, durability: Durability, version: usize) -> Result<Connection, HistoryError> {
     let mut conn = Connection::open(path)?;
     schema::check(&conn, schema::MIGRATIONS.len())?;
     conn.busy_timeout(std::time::Duration::from_secs(5))?;
@@ -119,7 +124,7 @@ pub(crate) fn connect(path: &Path, durability: Durability) -> Result<Connection,
     plan_once(&conn)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     add_functions(&conn)?;
-    schema::migrate(&mut conn, schema::MIGRATIONS)?;
+    schema::migrate(&mut conn, schema::MIGRATIONS.get(..version).unwrap_or(schema::MIGRATIONS))?;
     Ok(conn)
 }
 

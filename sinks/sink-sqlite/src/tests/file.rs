@@ -111,7 +111,7 @@ fn a_full_disk_leaves_nothing_half_applied_and_work_resumes() {
 }
 
 /// Overwrites a part of the file.
-fn damage(path: &std::path::Path, from: u64, length: usize) {
+pub(super) fn damage(path: &std::path::Path, from: u64, length: usize) {
     let mut file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
     file.seek(SeekFrom::Start(from)).unwrap();
     file.write_all(&vec![0x5a; length]).unwrap();

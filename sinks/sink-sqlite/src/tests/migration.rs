@@ -87,3 +87,26 @@ fn a_history_of_version_1_becomes_what_this_version_would_have_written() {
     let alice = history.ehash("pool-a", EhashOf::Identity, 1).unwrap().remove(0);
     assert_eq!(alice.ehash, (2 * (1_u128 << 63) + 30).to_string());
 }
+
+#[test]
+fn damage_that_a_migration_finds_costs_what_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("stats.db");
+    let conn = Connection::open(&path).unwrap();
+    conn.execute_batch(VERSION_1).unwrap();
+    let one = |sql: &str| -> u64 { conn.query_row(sql, [], |row| row.get(0)).unwrap() };
+    let (page, accepted) = (
+        one("SELECT rootpage FROM sqlite_schema WHERE name = 'channels'"),
+        one("SELECT sum(accepted) FROM rollup_total"),
+    );
+    drop(conn);
+    super::file::damage(&path, (page - 1) * 4096, 4096);
+    let mut sink = SqliteSink::new(SqliteSettings::new(&path), Durability::Process).unwrap();
+    let cursor = sink.start().unwrap().cursor.unwrap();
+    assert_eq!(cursor.journal_id, super::JOURNAL, "it goes on where it stood");
+    sink.close().unwrap();
+    let conn = read(&path);
+    let one = |sql: &str| -> u64 { conn.query_row(sql, [], |row| row.get(0)).unwrap() };
+    assert_eq!(one("SELECT sum(accepted) FROM rollup_total"), accepted);
+    assert_eq!(one("PRAGMA user_version"), 3);
+}

@@ -208,6 +208,97 @@ fn a_loss_strikes_an_hour_that_stands_in_both_tables_once() {
     }
 }
 
+/// A history that keeps hours for a hundred days, with `names` names that were last heard long ago.
+fn with_departed(names: u64, hours: u64, table: &str, settled: bool) -> Fixture {
+    let mut fixture = Fixture::with(|settings| {
+        settings.retention.one_hour = sidecar_core::Period(std::time::Duration::from_secs(100 * 86_400));
+    });
+    fixture.journal.set_now(UnixMillis(LONG_AFTER));
+    fixture.events(&[heartbeat(LONG_AFTER), opened(1, "alice", LONG_AFTER), share(1, LONG_AFTER)]);
+    let settled_from = if settled { DAY_START.to_string() } else { "NULL".to_owned() };
+    let last = DAY_START + (hours - 1) * HOUR;
+    fixture
+        .sink
+        .connection()
+        .execute_batch(&format!(
+            "BEGIN;
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {names})
+             INSERT INTO series (source, kind, name, levels, first_seen_at, last_hour, settled_from)
+             SELECT 1, 1, 'gone-' || i, 30, {DAY_START}, {last}, {settled_from} FROM n;
+             WITH RECURSIVE h(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM h WHERE i < {hours} - 1)
+             INSERT INTO {table} (bucket, series, accepted, work, work_squared, best_share_work)
+             SELECT {DAY_START} + h.i * {HOUR}, s.id, 1, 1.0, 1.0, 1.0 FROM series s, h WHERE s.name LIKE 'gone-%';
+             COMMIT;"
+        ))
+        .unwrap();
+    fixture
+}
+
+const LONG_AFTER: u64 = DAY_START + 200 * DAY;
+
+#[test]
+fn nobody_inherits_the_hours_of_a_name_that_went() {
+    // More than a call deletes, so that names could go before their hours.
+    let mut fixture = with_departed(100, 120, "rollup_1h", false);
+    for minute in 0..60 {
+        fixture.sink.maintain(UnixMillis(LONG_AFTER + minute * MINUTE)).unwrap();
+    }
+    assert_eq!(fixture.get::<u64>("SELECT count(*) FROM series WHERE name LIKE 'gone-%'"), 0);
+    for table in ["settled_1h", "settled_1d", "rollup_1h"] {
+        let without: u64 =
+            fixture.get(&format!("SELECT count(*) FROM {table} WHERE series NOT IN (SELECT id FROM series)"));
+        assert_eq!(without, 0, "{table}");
+    }
+    for id in 2..50 {
+        fixture.events(&[opened(id, &format!("new-{id}"), LONG_AFTER)]);
+    }
+    let inherited = "SELECT count(*) FROM hours WHERE series IN (SELECT id FROM series WHERE name LIKE 'new-%')";
+    assert_eq!(fixture.get::<u64>(inherited), 0);
+}
+
+#[test]
+fn a_call_gives_up_a_bounded_number_of_hours() {
+    let mut fixture = with_departed(10, 2_000, "settled_1h", true);
+    let mut left: u64 = fixture.get("SELECT count(*) FROM settled_1h");
+    assert_eq!(left, 20_000);
+    for call in 0.. {
+        fixture.sink.maintain(UnixMillis(LONG_AFTER + call * 5 * MINUTE)).unwrap();
+        let now: u64 = fixture.get("SELECT count(*) FROM settled_1h");
+        assert!(left - now <= 5_050, "{} in one call", left - now);
+        if now == 0 {
+            break;
+        }
+        assert!(now < left || call < 2, "{now} hours are never given up");
+        left = now;
+    }
+}
+
+#[test]
+fn days_whose_page_is_damaged_are_summed_again() {
+    let mut fixture = with_departed(1, 4_000, "rollup_1h", false);
+    // Nothing is too old yet.
+    let now = DAY_START + 90 * DAY;
+    fixture.sink.connection().execute("DELETE FROM rollup_1h WHERE bucket > ?1", [now]).unwrap();
+    fixture.journal.set_now(UnixMillis(now));
+    fixture.events(&[share(1, now)]);
+    for _ in 0..200 {
+        fixture.sink.maintain(UnixMillis(now)).unwrap();
+    }
+    let (hours, days): (u64, u64) =
+        (fixture.get("SELECT sum(accepted) FROM settled_1h"), fixture.get("SELECT sum(accepted) FROM settled_1d"));
+    assert!(hours > 2_000 && hours == days, "{hours} {days}");
+    let page: u64 = fixture.get("SELECT rootpage FROM sqlite_schema WHERE name = 'settled_1d'");
+    fixture.sink.close().unwrap();
+    super::file::damage(&fixture.path(), (page - 1) * 4096, 4096);
+    drop(crate::salvage::replace(&fixture.path()).unwrap());
+    assert_eq!(fixture.get::<u64>("SELECT sum(accepted) FROM settled_1h"), hours);
+    assert_eq!(fixture.get::<u64>("SELECT sum(accepted) FROM settled_1d"), hours);
+    assert_eq!(
+        fixture.get::<u64>("SELECT count(*) FROM series WHERE settled_from IS NOT NULL"),
+        fixture.get::<u64>("SELECT count(DISTINCT series) FROM settled_1d")
+    );
+}
+
 #[test]
 fn the_present_stays_where_it_is_written_fast() {
     let mut fixture = started();
