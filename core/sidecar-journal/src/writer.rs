@@ -363,7 +363,7 @@ impl Writer {
         {
             let mut state = self.shared.intake.lock();
             let crate::intake::State { registry, group, .. } = &mut *state;
-            registry.expire(self.store.tail.first_offset, now, group);
+            registry.expire(self.store.tail.first_offset, self.shared.intake.clock().now_for_ages(), group);
         }
         // No group is in hand here, so what fails is told and tried again the next time.
         if self.damaged || (self.disk_full && !self.relieve()) {
