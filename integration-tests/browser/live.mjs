@@ -50,7 +50,9 @@ await run({
       const response = await route.fetch();
       const made = await response.text();
       for (const [right] of wrong) assert.ok(made.includes(right), `${right} in ${made}`);
-      await route.fulfill({ response, body: wrong.reduce((text, [right, other]) => text.replace(right, other), made) });
+      assert.match(made, /hero-value">[\d.]+</);
+      const body = wrong.reduce((text, [right, other]) => text.replace(right, other), made);
+      await route.fulfill({ response, body: body.replace(/hero-value">[\d.]+</, 'hero-value">777<') });
     });
     await other.page.goto(`${base}/`);
     const shown = () =>
@@ -60,6 +62,9 @@ await run({
         ),
       );
     await until("the number of the stream", async () => (await shown()).join() === "1,1,1 channel,1 connection");
+    const text = (selector) => other.page.locator(selector).textContent();
+    await until("one hashrate", async () => (await text(".hero-value")) === (await text('.windows [data-key="15m"] .reading')));
+    assert.doesNotMatch(await text(".hero-value"), /777/);
     await close(other);
   },
 

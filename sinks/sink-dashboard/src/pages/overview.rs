@@ -164,7 +164,7 @@ pub(super) fn glance(windows: &[WindowReading]) -> Markup {
         div.glance {
             div {
                 @if let Some(hero) = hero {
-                    p data-key="hero" {
+                    p data-key="hero" data-hero=(hero.window) {
                         span.hero-value { (large(&hero.reading)) }
                         span.basis { (numbers::basis(hero)) }
                         @if let Some(estimate) = hero.reading.measured() {

@@ -70,13 +70,26 @@ function putTime(time: HTMLElement | null, ms: number | null): void {
   if (time && ms !== null && time.dataset.ms !== String(ms)) time.dataset.ms = String(ms);
 }
 
+/** The large number says what its window says. */
+function tickHero(window: string, value: string): void {
+  const hero = document.querySelector(`[data-ticks] [data-hero="${CSS.escape(window)}"] .hero-value`);
+  const unit = hero?.querySelector(".unit");
+  // Where nothing was measured there are words in its place.
+  if (!hero?.firstChild || !unit) return;
+  const space = value.indexOf(" ");
+  if (hero.textContent === value || space < 0) return;
+  hero.firstChild.textContent = value.slice(0, space);
+  unit.textContent = value.slice(space);
+}
+
 function tickWindows(windows: WindowReading[]): void {
   for (const { window, reading, text } of windows) {
     const place = document.querySelector(`[data-ticks] .windows [data-key="${CSS.escape(window)}"] .reading`);
     // Only a measurement that stays one ticks; a change of state brings other words with it, which the server writes.
     if (!place?.classList.contains("is-measured") || reading.state !== "measured") continue;
-    const value = text.split(" ±")[0] ?? text;
-    if (place.textContent !== value) place.textContent = value;
+    const value = text.split(/ (?:at least )?±/)[0] ?? text;
+    put(place, value);
+    tickHero(window, value);
   }
 }
 
