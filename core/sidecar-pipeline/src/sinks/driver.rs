@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use sidecar_core::{Batch, Clock, Cursor, ErrorChain, Record, Route, Sink, SinkError, SinkStart, Status};
 use sidecar_journal::{Head, Journal, JournalError, JournalReader};
+use stats_sv2::UnixMillis;
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -356,7 +357,8 @@ impl SinkDriver {
         };
         self.empty_reads = 0;
 
-        let (before, after, received_at) = (Place::before(first), Place::after(last), first.received_at);
+        let (before, after) = (Place::before(first), Place::after(last));
+        let (received_at, newest) = (first.received_at, last.received_at);
         if before.cumulative > self.place.cumulative {
             let tail = self.reader.tail();
             let retired = tail.cumulative_before.min(before.cumulative).max(self.place.cumulative);
@@ -376,7 +378,7 @@ impl SinkDriver {
             self.reach = self.reach.max(after.offset);
             self.deliver(batch, &mut settled).await?;
         }
-        self.settle(settled, after);
+        self.settle(settled, after, newest);
         Ok(())
     }
 
@@ -421,10 +423,10 @@ impl SinkDriver {
     }
 
     /// The batch is done with: the account, the place and the journal's note move together.
-    fn settle(&mut self, settled: Settled, place: Place) {
+    fn settle(&mut self, settled: Settled, place: Place, newest: UnixMillis) {
         self.state.ledger().settle(settled, place.cumulative);
         self.place = place;
-        self.state.batch_done();
+        self.state.batch_done(newest, self.head.borrow().cumulative_events <= place.cumulative);
         self.note_place();
     }
 

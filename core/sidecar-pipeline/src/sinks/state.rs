@@ -69,8 +69,8 @@ pub(crate) struct SinkState {
     failures: [AtomicU64; FailureKind::ALL.len()],
     announcements: AtomicU64,
     last_delivery_ms: AtomicU64,
-    /// When the oldest record of the batch under way was received; 0 between batches.
-    oldest_pending_ms: AtomicU64,
+    /// No record that waits was received before this; 0 while none was read.
+    pending_since_ms: AtomicU64,
 }
 
 impl SinkState {
@@ -88,7 +88,7 @@ impl SinkState {
             failures: Default::default(),
             announcements: AtomicU64::new(0),
             last_delivery_ms: AtomicU64::new(0),
-            oldest_pending_ms: AtomicU64::new(0),
+            pending_since_ms: AtomicU64::new(0),
         }
     }
 
@@ -114,13 +114,16 @@ impl SinkState {
 
     /// A batch is under way whose oldest record was received then.
     pub(crate) fn batch_begun(&self, received_at: UnixMillis) {
-        self.oldest_pending_ms.store(received_at.0, Ordering::Relaxed);
+        self.pending_since_ms.store(received_at.0, Ordering::Relaxed);
     }
 
-    pub(crate) fn batch_done(&self) {
-        self.oldest_pending_ms.store(0, Ordering::Relaxed);
+    /// The batch is done with; its newest record was received then. `is_last`: nothing more waits at this moment.
+    pub(crate) fn batch_done(&self, newest: UnixMillis, is_last: bool) {
+        let now = self.clock.now();
+        // What waits came after the newest record, and after this moment if nothing waits now.
+        self.pending_since_ms.store(if is_last { now.0 } else { newest.0 }, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
-        self.last_delivery_ms.store(self.clock.now().0, Ordering::Relaxed);
+        self.last_delivery_ms.store(now.0, Ordering::Relaxed);
     }
 
     pub(crate) fn snapshot(&self, head: &watch::Receiver<Head>) -> SinkSnapshot {
@@ -130,7 +133,7 @@ impl SinkState {
             ledger.snapshot(head.borrow().cumulative_events)
         };
         let last_delivery_ms = self.last_delivery_ms.load(Ordering::Relaxed);
-        let lag_ms = match (ledger.pending, self.oldest_pending_ms.load(Ordering::Relaxed)) {
+        let lag_ms = match (ledger.pending, self.pending_since_ms.load(Ordering::Relaxed)) {
             (0, _) => Some(0),
             (_, 0) => None,
             (_, oldest) => Some(self.clock.now().0.saturating_sub(oldest)),
@@ -170,7 +173,7 @@ pub struct SinkSnapshot {
     pub offset: u64,
     /// Events that it has still to take.
     pub lag_events: u64,
-    /// Age of the oldest event that it has still to take, in milliseconds; `None` while it has not begun to take it.
+    /// Age of the oldest event that it has still to take, in milliseconds, at most; `None` while it has taken none.
     pub lag_ms: Option<u64>,
     /// Its account.
     pub ledger: LedgerSnapshot,

@@ -50,6 +50,21 @@ async fn a_sink_that_does_not_come_forward_is_late() {
 }
 
 #[tokio::test]
+async fn a_sink_that_waits_for_its_rate_is_late_as_well() {
+    let sink = FakeSink::default();
+    let mut limited = spec("history", &sink);
+    limited.rate_limit = NonZeroU32::new(20);
+    let sidecar = Sidecar::with(listener(), [limited]).await;
+    publish(&sidecar, 30).await;
+    let state = || {
+        let sink = &sidecar.snapshot().sinks["history"];
+        (sink.ledger.delivered, sink.ledger.pending, sink.lag_ms)
+    };
+    eventually("it tells its lag between two batches", || matches!(state(), (1.., 1.., Some(1..)))).await;
+    eventually("all is delivered", || matches!(state(), (_, 0, Some(0)))).await;
+}
+
+#[tokio::test]
 async fn a_used_up_budget_expires_the_batch_and_goes_on() {
     let sink = FakeSink::acting(vec![Act::Transient; 3]);
     let mut limited = spec("history", &sink);
