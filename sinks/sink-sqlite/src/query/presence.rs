@@ -60,11 +60,6 @@ impl ObservedTime {
     pub(super) fn rated_within(&self, from: u64, to: u64) -> u64 {
         self.rated.within(from, to)
     }
-
-    /// Milliseconds between two times that were observed, struck or not.
-    pub(super) fn observed_within(&self, from: u64, to: u64) -> u64 {
-        self.observed.within(from, to)
-    }
 }
 
 /// When a subject existed, from `from` on. `None` for a publisher as a whole.

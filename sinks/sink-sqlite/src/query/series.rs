@@ -58,7 +58,7 @@ pub struct Point {
     pub min: Option<f64>,
     /// Greatest value among those buckets.
     pub max: Option<f64>,
-    /// The part of the span that was observed, from 0 to 1.
+    /// The part of the span that was observed and untouched by losses, from 0 to 1.
     pub observed: f64,
     /// Accepted shares, those in touched slots included; `None` in a gap.
     pub accepted: Option<u64>,
@@ -127,7 +127,6 @@ fn point(
     share_work: Option<f64>,
 ) -> Point {
     let rated_ms = time.rated_within(at_ms, at_ms + step_ms);
-    let observed_ms = time.observed_within(at_ms, at_ms + step_ms);
     let sample = sums.sample(rated_ms);
     let (value, low, high) = match sample.estimate() {
         Some(estimate) => (Some(estimate.rate), Some(estimate.low), Some(estimate.high)),
@@ -137,7 +136,8 @@ fn point(
         }
         None => (None, None, None),
     };
-    let known = observed_ms > 0 || sums.accepted + sums.rejected_total() > 0;
+    // Where all of it was lost, no shares are not zero shares.
+    let known = rated_ms > 0 || sums.accepted + sums.rejected_total() > 0;
     let number = |rate: Option<mining_stats::Hashrate>| rate.map(mining_stats::Hashrate::hashes_per_second);
     Point {
         at_ms,
@@ -146,7 +146,7 @@ fn point(
         high: number(high),
         min: extremes.map(|(min, _)| min),
         max: extremes.map(|(_, max)| max),
-        observed: observed_ms as f64 / step_ms as f64,
+        observed: rated_ms as f64 / step_ms as f64,
         accepted: known.then_some(sums.accepted),
         rejected: known.then(|| sums.rejected_total()),
     }

@@ -80,11 +80,8 @@ impl Cover {
     /// Covers from `start` to the end of the history. `kept` gives the usable tiers with the time from which each is kept.
     pub(super) fn from_on(start: u64, now: u64, kept: &[(Tier, u64)]) -> Self {
         // The finest tier that is kept back to the start decides where the cover begins.
-        let mut tiers: Vec<(Tier, u64)> = kept
-            .iter()
-            .copied()
-            .filter(|(tier, since)| *since <= tier.bucket_of(start) && *tier >= Tier::OneMinute)
-            .collect();
+        let mut tiers: Vec<(Tier, u64)> =
+            kept.iter().copied().filter(|(tier, since)| *since <= tier.bucket_of(start)).collect();
         if tiers.is_empty() {
             tiers.extend(kept.iter().copied().max_by_key(|(tier, _)| *tier));
         }

@@ -70,6 +70,21 @@ fn events_dropped_strike_their_minutes_out_of_every_rate() {
 }
 
 #[test]
+fn where_all_was_lost_no_shares_are_not_zero_shares() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[opened(1, "alice", HOUR_START), share(1, HOUR_START), heartbeat(HOUR_START + 10 * MINUTE)]);
+    fixture.events(&[dropped(HOUR_START + 3 * MINUTE + 1, HOUR_START + 4 * MINUTE + 1)]);
+    let history = History::open(&fixture.path()).unwrap();
+    let (publisher, subject) = ("pool-a".to_owned(), Subject::Channels);
+    let query = SeriesQuery { publisher, subject, from_ms: HOUR_START, to_ms: HOUR_START + 6 * MINUTE, points: 6 };
+    let answer = history.series(&query).unwrap();
+    let told: Vec<_> = answer.points.iter().map(|point| (point.observed, point.accepted, point.value)).collect();
+    assert_eq!(told[2], (1.0, Some(0), Some(0.0)), "observed, and nothing came");
+    assert_eq!(told[3..5], [(0.0, None, None), (0.0, None, None)], "lost");
+    assert_eq!(told[5], (1.0, Some(0), Some(0.0)));
+}
+
+#[test]
 fn missing_numbers_end_the_observed_span_until_the_next_event() {
     let mut fixture = Fixture::new();
     fixture.events(&[opened(1, "alice", HOUR_START)]);

@@ -35,7 +35,7 @@ fn windows_are_exact_sums_over_observed_time() {
     assert_eq!(group.totals.accepted, 2 * 729);
     for window in &group.windows {
         let from = now - window.window_ms;
-        assert_eq!(from % MINUTE, 0, "{}", window.window);
+        assert_eq!(from % (10 * SECOND), 0, "{}", window.window);
         let start = from.max(HOUR_START);
         let expected = 2 * (now - start).div_ceil(10 * SECOND);
         assert_eq!(window.accepted, expected, "{}", window.window);
