@@ -266,11 +266,17 @@ fn figures(source: &SourceView, online: u64, group: &GroupView, frame: &Frame<'_
                     None => { "none since the history began" }
                 }
             }))
-        (luck_figure(source, &figure))
-        (time_to_block(source, group, &figure))
+        // The shares of a translator go to the rounds of its pool.
+        @if source.role != "proxy" {
+            (luck_figure(source, &figure))
+            (time_to_block(source, group, &figure))
+        }
         @if totals.quotes > 0 || !miner_side {
             (figure("ehash", "Ehash", html! { (numbers::digits(&totals.ehash)) },
-                html! { "in " a href=(frame.address("/quotes").text()) { (numbers::plural(totals.quotes, "quote")) } }))
+                html! {
+                    "asked for in " a href=(frame.address("/quotes").text()) { (numbers::plural(totals.quotes, "quote")) } ", "
+                    (numbers::count(source.quotes.paid)) " paid"
+                }))
         }
         @if !source.upstreams.is_empty() {
             (figure("upstream", "Upstream", html! { (numbers::count(source.upstreams.len() as u64)) " connected" },
