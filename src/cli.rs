@@ -57,7 +57,7 @@ pub(crate) enum Command {
     #[command(after_help = "Shares are a Poisson process, hashrates lognormal, targets follow vardiff; miners \
         disconnect and come back, shares are rejected, blocks found. With --quotes the pool asks a mint about shares: \
         most quotes are answered after some 80 ms and paid within a minute, one in a hundred fails. The same seed gives \
-        the same miners and events, and the miners do the same with quotes and without. At --rate max events bear the \
+        the same miners and events (only the hashes differ from run to run), and the miners do the same with quotes and without. At --rate max events bear the \
         time at which they are published, so that latencies mean nothing there.\n\nExamples:\n  hashpool-sidecar \
         simulate --to 127.0.0.1:4000\n  hashpool-sidecar simulate --to 127.0.0.1:4000 --quotes --duration 10m\n  hashpool-sidecar simulate --to \
         127.0.0.1:4000 --miners 1000 --rate max --events 10000000 --json")]

@@ -1,5 +1,6 @@
 //! The simulated pool: miners that find shares as a Poisson process, are retargeted, come and go, and a network around
-//! them. Makes one event after the other; the same seed makes the same events, only their stamps depend on the clock.
+//! them. Makes one event after the other; the same seed makes the same events, only their stamps and
+//! the last digits of hashes depend on the clock.
 //!
 //! Simulated time is cut into slices. Inside a slice the rates stand still, so that the merged process of all miners is
 //! exact and costs the same for any number of miners: exponential waiting times, and a weighted draw of who it was. At the
@@ -141,7 +142,7 @@ impl Fleet {
             total_rate: 0.0,
             next_share: None,
             network,
-            quotes: config.quotes.map(|minimum| Box::new(Quotes::new(minimum, config.seed))),
+            quotes: config.quotes.map(|minimum| Box::new(Quotes::new(minimum, config.seed, start))),
             next_downstream: 1,
             due: VecDeque::new(),
         };
@@ -282,7 +283,7 @@ impl Fleet {
         let timestamp = self.time();
         self.network.height += 1;
         let Miner { downstream_id, channel_id, .. } = self.miners[index];
-        let (height, block_hash) = (self.network.height, hash_like(share, &mut self.rng));
+        let (height, block_hash) = (self.network.height, hash_like(share, self.start, &mut self.rng));
         self.due.push_back(BlockFound { downstream_id, channel_id, timestamp, height, block_hash }.into());
         self.new_tip();
         block_hash
@@ -499,6 +500,23 @@ mod tests {
         };
         assert_eq!(make(1), make(1));
         assert_ne!(make(1), make(2));
+    }
+
+    #[test]
+    fn a_run_that_is_repeated_finds_other_shares() {
+        let hashes = |start| {
+            let quotes = Some(FleetConfig::usual_minimum_difficulty(20, 50.0));
+            let config = FleetConfig { role: Role::Pool, miners: 20, rate: 50.0, seed: 1, quotes };
+            let mut fleet = Fleet::new(config, UnixMillis(start));
+            let hashes = (0..2_000).filter_map(|_| match fleet.next() {
+                Event::QuoteCreated(quote) => Some(quote.share_hash.0),
+                _ => None,
+            });
+            hashes.collect::<std::collections::HashSet<_>>()
+        };
+        let (first, second) = (hashes(1_700_000_000_000), hashes(1_700_000_060_000));
+        assert!(first.len() > 100 && first.len() == second.len());
+        assert!(first.is_disjoint(&second));
     }
 
     #[test]

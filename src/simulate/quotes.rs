@@ -56,6 +56,8 @@ pub(crate) struct QuoteTotals {
 #[derive(Debug)]
 pub(super) struct Quotes {
     minimum_difficulty: u32,
+    /// When the fleet began.
+    run: UnixMillis,
     rng: ChaCha8Rng,
     waiting: BinaryHeap<Reverse<Waiting>>,
     /// Keeps the order of what happens at one time.
@@ -112,10 +114,17 @@ enum Failure {
 
 impl Quotes {
     /// Quotes for shares of at least so many bits.
-    pub(super) fn new(minimum_difficulty: u32, seed: u64) -> Self {
+    pub(super) fn new(minimum_difficulty: u32, seed: u64, run: UnixMillis) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         rng.set_stream(STREAM);
-        Self { minimum_difficulty, rng, waiting: BinaryHeap::new(), next_number: 0, totals: QuoteTotals::default() }
+        Self {
+            minimum_difficulty,
+            run,
+            rng,
+            waiting: BinaryHeap::new(),
+            next_number: 0,
+            totals: QuoteTotals::default(),
+        }
     }
 
     pub(super) fn totals(&self) -> QuoteTotals {
@@ -136,7 +145,7 @@ impl Quotes {
         timestamp: UnixMillis,
         due: &mut VecDeque<Event<'static>>,
     ) {
-        let share_hash = share.told_as.unwrap_or_else(|| hash_like(share.hash, &mut self.rng));
+        let share_hash = share.told_as.unwrap_or_else(|| hash_like(share.hash, self.run, &mut self.rng));
         let amount = calculate_ehash_amount(&ShareHash::from_wire(share_hash), self.minimum_difficulty);
         if amount.0 == 0 {
             return;
@@ -308,7 +317,7 @@ mod tests {
 
     /// What is told of shares that come every 10 ms, all of them with a hash just as hard as this.
     fn told(share: CompactTarget, seed: u64) -> (Vec<Event<'static>>, QuoteTotals) {
-        let mut quotes = Quotes::new(MINIMUM, seed);
+        let mut quotes = Quotes::new(MINIMUM, seed, UnixMillis(0));
         let mut due = VecDeque::new();
         let stamp = |at: f64| UnixMillis((at * 1000.0) as u64);
         for number in 0..SHARES {
@@ -404,7 +413,7 @@ mod tests {
 
     #[test]
     fn what_waits_is_bounded() {
-        let mut quotes = Quotes::new(MINIMUM, 4);
+        let mut quotes = Quotes::new(MINIMUM, 4, UnixMillis(0));
         let mut due = VecDeque::new();
         let beyond = 1_000;
         for sequence_number in 0..(MAX_WAITING + beyond) as u32 {

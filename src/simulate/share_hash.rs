@@ -1,7 +1,7 @@
 //! Hashes of shares with their true distribution: a share that meets a target is equally likely to be any number up to it.
 
 use rand::{Rng, RngCore};
-use stats_sv2::{CompactTarget, U256};
+use stats_sv2::{CompactTarget, U256, UnixMillis};
 
 /// Bits that the mantissa is widened by before it is scaled, so that small quotients keep three significant bytes.
 const WIDENED_BITS: u32 = 40;
@@ -36,9 +36,13 @@ impl HashesBelow {
     }
 }
 
-/// A whole hash, drawn from those whose compact form is this one.
-pub(super) fn hash_like(compact: CompactTarget, rng: &mut impl RngCore) -> U256 {
+/// A whole hash, drawn from those whose compact form is this one. Its last digits are of the run: no two runs find the same
+/// share, though they draw the same numbers.
+pub(super) fn hash_like(compact: CompactTarget, run: UnixMillis, rng: &mut impl RngCore) -> U256 {
     let mut bytes: [u8; 32] = rng.random();
+    for (byte, mixed) in bytes.iter_mut().zip(run.0.to_le_bytes()) {
+        *byte ^= mixed;
+    }
     let size = (compact.0 >> 24).clamp(3, 32) as usize;
     bytes[size..].fill(0);
     bytes[size - 3..size].copy_from_slice(&compact.0.to_le_bytes()[..3]);
