@@ -5,6 +5,7 @@ mod connections;
 mod csv;
 mod openapi;
 pub(crate) mod problem;
+pub(crate) mod query;
 mod quotes;
 pub(crate) mod range;
 mod series;

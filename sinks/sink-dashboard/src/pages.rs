@@ -3,6 +3,7 @@
 
 mod address;
 pub(crate) mod assets;
+mod banner;
 mod blocks;
 mod connect;
 mod connections;
@@ -14,6 +15,8 @@ mod numbers;
 mod overview;
 mod pipeline;
 mod plot;
+mod presence;
+mod query;
 mod quotes;
 mod range;
 mod shell;
@@ -26,6 +29,7 @@ mod worker;
 mod workers;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::get;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -36,7 +40,7 @@ use self::fault::PageError;
 use crate::state::AppState;
 
 /// Every page and its data; the assets have [routes of their own](assets::routes).
-pub(crate) fn routes() -> Router<AppState> {
+pub(crate) fn routes(state: &AppState) -> Router<AppState> {
     Router::new()
         .route("/", get(overview::page))
         .route("/workers", get(workers::page))
@@ -46,6 +50,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .route("/blocks", get(blocks::page))
         .route("/pipeline", get(pipeline::page))
         .route("/connect", get(connect::page))
+        .layer(from_fn_with_state(state.clone(), banner::look))
         .route("/graph", get(graph::data))
 }
 

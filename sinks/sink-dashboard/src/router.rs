@@ -26,7 +26,7 @@ pub(crate) fn router(state: AppState, token: Option<Token>) -> Router {
     let answers = Answers::new(Arc::clone(&state.clock));
     let routes = api::routes().merge(compat::routes());
     #[cfg(feature = "pages")]
-    let routes = routes.merge(crate::pages::routes());
+    let routes = routes.merge(crate::pages::routes(&state));
     #[cfg(not(feature = "pages"))]
     let routes = routes.merge(api::index());
     // Inside of what is kept, so that an answer is compressed once and not for each client. No credential is ever in an

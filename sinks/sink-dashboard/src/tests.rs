@@ -5,6 +5,7 @@ mod contract;
 mod hostile;
 mod limits;
 mod live;
+mod ready;
 pub(crate) mod security;
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -34,6 +35,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Bench {
     _folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
+    neighbours: Arc<Neighbours>,
     clock: Arc<ManualClock>,
     now: u64,
     pub(crate) history: SqliteSettings,
@@ -71,8 +73,19 @@ impl Bench {
         let address = neighbours.address("dashboard").unwrap();
         let session = SyntheticSession::new("pool-a", role, 7);
         let journal = SyntheticJournal::new(JournalId(1), UnixMillis(START));
-        let mut bench =
-            Self { _folder: folder, runtime, clock, now: START, history, sink, dashboard, journal, session, address };
+        let mut bench = Self {
+            _folder: folder,
+            runtime,
+            neighbours,
+            clock,
+            now: START,
+            history,
+            sink,
+            dashboard,
+            journal,
+            session,
+            address,
+        };
         let at = UnixMillis(START);
         bench.derived(&[Event::SessionStarted(SessionStarted {
             session_id: 7,

@@ -1,6 +1,6 @@
 //! `/api/v1/events` and `/api/v1/alerts`: what happened.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sidecar_core::EventKind;
@@ -8,6 +8,8 @@ use sidecar_core::route::KindSet;
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
+use super::query::Query;
+use super::range::{limit, some_publisher};
 use super::shape::{Answered, table};
 use crate::live::recent::{MAX_EVENTS, RecentEvent};
 use crate::state::AppState;
@@ -70,12 +72,16 @@ pub(super) async fn events(
     let kinds = kinds.transpose()?.unwrap_or(KindSet::ALL);
     let names: Vec<&str> =
         EventKind::ALL.iter().filter(|kind| kinds.contains(kind.msg_type())).map(|kind| kind.name()).collect();
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_EVENTS);
+    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_EVENTS)?;
     let mut events = state.live.recent_events(asked.cursor, limit + 1, |event| {
         let is_known = EventKind::ALL.iter().any(|kind| kind.name() == event.kind);
         (names.contains(&event.kind) || (!is_known && asked.kinds.is_none()))
             && asked.source.as_deref().is_none_or(|source| source == &*event.publisher)
     });
+    if let (true, Some(source)) = (events.is_empty(), asked.source.clone()) {
+        // A source without events is empty, one that nobody knows does not exist.
+        state.history.read(move |history| some_publisher(history, Some(&source))).await?;
+    }
     let has_more = events.len() > limit;
     events.truncate(limit);
     let next_cursor = events.last().filter(|_| has_more).map(|event| event.number);

@@ -1,13 +1,14 @@
 //! `/api/v1/downstreams` and `/api/v1/channels`: what is open now.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{ConnectionView, DownstreamView};
+use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
-use super::range::some_publisher;
+use super::query::Query;
+use super::range::{limit, some_publisher};
 use super::shape::{Answered, table};
 use crate::state::AppState;
 
@@ -83,7 +84,7 @@ pub(super) async fn downstreams(
     Query(asked): Query<ConnectionsQuery>,
     headers: HeaderMap,
 ) -> Answered {
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_ROWS)?;
     let mut answer = state
         .history
         .read(move |history| {
@@ -148,7 +149,7 @@ pub(super) async fn channels(
     Query(asked): Query<ConnectionsQuery>,
     headers: HeaderMap,
 ) -> Answered {
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT);
+    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_ROWS)?;
     let mut answer = state
         .history
         .read(move |history| {

@@ -6,6 +6,7 @@ use serde::Serialize;
 use sidecar_core::ErrorChain;
 use sink_sqlite::query::QueryError;
 
+use super::range::NONE_HEARD;
 use crate::history::ReadError;
 
 /// `application/problem+json`.
@@ -47,12 +48,19 @@ impl Problem {
 
 impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
+        match &error {
+            ReadError::Query(QueryError::UnknownPublisher { publisher }) if publisher == NONE_HEARD => {
+                return Self::not_found("no publisher was heard yet");
+            }
+            // The question names what is not there: that it could not be answered adds nothing.
+            ReadError::Query(unknown @ (QueryError::UnknownPublisher { .. } | QueryError::UnknownSubject { .. })) => {
+                return Self::not_found(unknown.to_string());
+            }
+            _ => {}
+        }
         let status = match &error {
             ReadError::NotThere { .. } | ReadError::Busy | ReadError::Ended => StatusCode::SERVICE_UNAVAILABLE,
             ReadError::TooSlow { .. } => StatusCode::GATEWAY_TIMEOUT,
-            ReadError::Query(QueryError::UnknownPublisher { .. } | QueryError::UnknownSubject { .. }) => {
-                StatusCode::NOT_FOUND
-            }
             ReadError::Query(QueryError::EmptyRange { .. }) => StatusCode::BAD_REQUEST,
             ReadError::Query(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };

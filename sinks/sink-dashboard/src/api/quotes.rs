@@ -1,13 +1,14 @@
 //! `/api/v1/quotes`, `/api/v1/quotes/report`, `/api/v1/ehash` and `/api/v1/blocks`. Ehash is a decimal number as text.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{BlockView, EhashOf, EhashView, QuoteFilter, QuotePlace, QuoteReport, QuoteState, QuoteView};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
-use super::range::{length, real_name, some_publisher};
+use super::query::Query;
+use super::range::{length, limit, real_name, some_publisher};
 use super::shape::{Answered, json, table};
 use crate::live::message::WorkerKind;
 use crate::state::AppState;
@@ -104,7 +105,7 @@ pub(super) async fn quotes(
     });
     let stands = stands.transpose()?;
     let before = asked.cursor.as_deref().map(place).transpose()?;
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
     let redaction = std::sync::Arc::clone(&state.redaction);
     let format = asked.format.clone();
     let (publisher, mut quotes) = state
@@ -220,7 +221,7 @@ pub(super) async fn ehash(
     Query(asked): Query<EhashQuery>,
     headers: HeaderMap,
 ) -> Answered {
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
     let by = match asked.by {
         None | Some(EhashBy::Identity) => EhashOf::Identity,
         Some(EhashBy::Downstream) => EhashOf::Downstream,
@@ -280,7 +281,7 @@ pub(super) async fn blocks(
     Query(asked): Query<BlocksQuery>,
     headers: HeaderMap,
 ) -> Answered {
-    let limit = asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, MAX_LIMIT);
+    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
     let mut answer = state
         .history
         .read(move |history| {

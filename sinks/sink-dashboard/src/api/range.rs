@@ -13,6 +13,10 @@ const HOUR_MS: u64 = 60 * MINUTE_MS;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// The longest range: the history keeps less.
 const MAX_RANGE_MS: u64 = 10 * 366 * DAY_MS;
+/// The end of the year 9999: dates end there.
+const LAST_MS: u64 = 253_402_300_799_999;
+/// What the publisher of a question is called before there is any.
+pub(super) const NONE_HEARD: &str = "(none was heard yet)";
 
 /// A span of time in Unix milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,8 +58,8 @@ impl Range {
         if from_ms >= to_ms {
             return Err(Problem::bad_request(format!("the range from {from_ms} to {to_ms} is empty")));
         }
-        if to_ms - from_ms > MAX_RANGE_MS || to_ms > u64::MAX >> 1 {
-            return Err(Problem::bad_request("the range is longer than ten years, or ends beyond time"));
+        if to_ms - from_ms > MAX_RANGE_MS || to_ms > LAST_MS {
+            return Err(Problem::bad_request("the range is longer than ten years, or ends after the year 9999"));
         }
         Ok(self)
     }
@@ -73,6 +77,14 @@ pub(crate) fn length(name: &str) -> Result<u64, Problem> {
     };
     let number: u64 = name[..name.len() - 1].parse().map_err(|_| unknown())?;
     number.checked_mul(unit).filter(|length| (MINUTE_MS..=MAX_RANGE_MS).contains(length)).ok_or_else(unknown)
+}
+
+/// Rows of an answer: as many as are asked for, up to `most`.
+pub(crate) fn limit<T: Ord + Copy + From<u8>>(asked: Option<T>, usual: T, most: T) -> Result<T, Problem> {
+    match asked.unwrap_or(usual) {
+        rows if rows < T::from(1) => Err(Problem::bad_request("`limit` must be at least 1")),
+        rows => Ok(rows.min(most)),
+    }
 }
 
 /// The publisher that is asked about: the named one, or else the most recently heard of those that `fits`.
@@ -96,7 +108,7 @@ pub(crate) fn publisher(
 /// The publisher that is asked about, where there must be one.
 pub(crate) fn some_publisher(history: &History, asked: Option<&str>) -> Result<String, QueryError> {
     publisher(history, asked, |_| true)?
-        .ok_or_else(|| QueryError::UnknownPublisher { publisher: "(none was heard yet)".to_owned() })
+        .ok_or_else(|| QueryError::UnknownPublisher { publisher: NONE_HEARD.to_owned() })
 }
 
 /// What a series is about, as written.
@@ -117,33 +129,73 @@ pub(crate) enum SubjectKind {
     MinerConnection,
 }
 
-/// A subject with its name or number.
+/// A subject with its name or number, as it was asked for.
 #[derive(Debug, Clone)]
-pub(crate) struct AskedSubject {
-    pub(crate) kind: Option<SubjectKind>,
-    pub(crate) name: Option<String>,
-    pub(crate) id: Option<u32>,
+pub(crate) enum AskedSubject {
+    /// The whole publisher, whatever it has.
+    Whole,
+    Channels,
+    Miners,
+    Downstream(u32),
+    MinerConnection(u32),
+    /// By the name that is shown.
+    Worker(WorkerKind, String),
 }
 
 impl AskedSubject {
-    /// Finds it; without a kind it is the whole publisher, whatever it has.
-    pub(crate) fn find(self, history: &History, publisher: &str, redaction: &Redaction) -> Result<Subject, QueryError> {
-        let missing = |what: &str| QueryError::UnknownSubject {
-            publisher: publisher.to_owned(),
-            subject: format!("subject without `{what}`"),
-        };
-        Ok(match self.kind {
-            None => whole(history, publisher)?,
-            Some(SubjectKind::Channels) => Subject::Channels,
-            Some(SubjectKind::Miners) => Subject::Miners,
-            Some(SubjectKind::Downstream) => Subject::Downstream(self.id.ok_or_else(|| missing("id"))?),
-            Some(SubjectKind::MinerConnection) => Subject::MinerId(self.id.ok_or_else(|| missing("id"))?),
-            Some(kind @ (SubjectKind::Identity | SubjectKind::Miner)) => {
-                let kind = if kind == SubjectKind::Miner { WorkerKind::Miner } else { WorkerKind::Identity };
-                let name = self.name.ok_or_else(|| missing("name"))?;
-                named(kind, real_name(history, publisher, kind, name, redaction)?)
-            }
+    pub(crate) fn new(kind: Option<SubjectKind>, name: Option<String>, id: Option<u32>) -> Result<Self, Problem> {
+        let missing = |what: &str| Problem::bad_request(format!("this `subject` needs `{what}`"));
+        let id = || id.ok_or_else(|| missing("id"));
+        let name = || name.ok_or_else(|| missing("name"));
+        Ok(match kind {
+            None => Self::Whole,
+            Some(SubjectKind::Channels) => Self::Channels,
+            Some(SubjectKind::Miners) => Self::Miners,
+            Some(SubjectKind::Downstream) => Self::Downstream(id()?),
+            Some(SubjectKind::MinerConnection) => Self::MinerConnection(id()?),
+            Some(SubjectKind::Identity) => Self::Worker(WorkerKind::Identity, name()?),
+            Some(SubjectKind::Miner) => Self::Worker(WorkerKind::Miner, name()?),
         })
+    }
+
+    /// Finds it in the history.
+    pub(crate) fn find(
+        &self,
+        history: &History,
+        publisher: &str,
+        redaction: &Redaction,
+    ) -> Result<Subject, QueryError> {
+        Ok(match self {
+            Self::Whole => whole(history, publisher)?,
+            Self::Channels => Subject::Channels,
+            Self::Miners => Subject::Miners,
+            Self::Downstream(id) => Subject::Downstream(*id),
+            Self::MinerConnection(id) => Subject::MinerId(*id),
+            Self::Worker(kind, name) => named(*kind, real_name(history, publisher, *kind, name.clone(), redaction)?),
+        })
+    }
+
+    /// An error of the history about this subject, with the words of the question. The history's own name the worker as
+    /// it is called there, which may be hidden here.
+    pub(crate) fn blamed(&self, error: QueryError) -> QueryError {
+        match error {
+            QueryError::UnknownSubject { publisher, .. } => {
+                QueryError::UnknownSubject { publisher, subject: self.words() }
+            }
+            other => other,
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Self::Whole => "shares yet".to_owned(),
+            Self::Channels => "channels".to_owned(),
+            Self::Miners => "miners".to_owned(),
+            Self::Downstream(id) => format!("downstream {id}"),
+            Self::MinerConnection(id) => format!("miner connection {id}"),
+            Self::Worker(WorkerKind::Identity, name) => format!("worker {name}"),
+            Self::Worker(WorkerKind::Miner, name) => format!("miner {name}"),
+        }
     }
 }
 
@@ -175,7 +227,7 @@ pub(crate) fn real_name(
     let names = history.worker_names(publisher, kind == WorkerKind::Miner)?;
     redaction.real_name(publisher, &shown, names).ok_or_else(|| QueryError::UnknownSubject {
         publisher: publisher.to_owned(),
-        subject: format!("worker {shown}"),
+        subject: AskedSubject::Worker(kind, shown.clone()).words(),
     })
 }
 

@@ -1,12 +1,13 @@
 //! `/api/v1/series` and `/api/v1/rejects`: a range of time, point by point or as a whole.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{History, QueryError, RejectsView, SeriesAnswer, SeriesQuery};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
+use super::query::Query;
 use super::range::{AskedSubject, Range, SubjectKind, some_publisher};
 use super::shape::{Answered, table};
 use crate::state::AppState;
@@ -133,16 +134,17 @@ async fn answer<T: Serialize + Table + Send + 'static>(
     ask: impl FnOnce(&History, &SeriesQuery) -> Result<T, QueryError> + Send + 'static,
 ) -> Answered {
     let Range { from_ms, to_ms } = asked.range(state.now_ms())?;
+    let about = AskedSubject::new(asked.subject, asked.name, asked.id)?;
     let format = asked.format.clone();
     let redaction = std::sync::Arc::clone(&state.redaction);
     let answer = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            let subject = AskedSubject { kind: asked.subject, name: asked.name, id: asked.id };
-            let subject = subject.find(history, &publisher, &redaction)?;
+            let subject = about.find(history, &publisher, &redaction)?;
             let points = asked.points.unwrap_or(0);
-            ask(history, &SeriesQuery { publisher, subject, from_ms, to_ms, points })
+            let query = SeriesQuery { publisher, subject, from_ms, to_ms, points };
+            ask(history, &query).map_err(|error| about.blamed(error))
         })
         .await?;
     table(&answer, format.as_deref(), headers)

@@ -19,8 +19,10 @@ const FREE_TEXT: [&str; 5] = ["contents", "last_error", "reason", "what", "why"]
 /// Whether the numbers are fresh.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Health {
-    /// A source is heard, so the numbers are of now.
+    /// A source is heard and the sidecar is ready, so the numbers are of now.
     pub(crate) healthy: bool,
+    /// The sidecar takes in what sources tell: false while its disk is full, for example; `/api/v1/pipeline` says why.
+    pub(crate) ready: bool,
     /// No source is heard: the last numbers are shown, with their age.
     pub(crate) stale: bool,
     /// Each publisher.
@@ -39,7 +41,7 @@ pub(crate) struct SourceHealth {
 }
 
 impl Health {
-    pub(crate) fn of(publishers: &[PublisherView], now_ms: u64) -> Self {
+    pub(crate) fn of(publishers: &[PublisherView], now_ms: u64, ready: bool) -> Self {
         let sources: Vec<SourceHealth> = publishers
             .iter()
             .map(|publisher| {
@@ -52,8 +54,8 @@ impl Health {
                 SourceHealth { publisher: publisher.publisher.clone(), state, silent_ms }
             })
             .collect();
-        let healthy = sources.iter().any(|source| source.state == SourceState::Live);
-        Self { healthy, stale: !healthy, sources }
+        let is_heard = sources.iter().any(|source| source.state == SourceState::Live);
+        Self { healthy: is_heard && ready, ready, stale: !is_heard, sources }
     }
 
     pub(crate) fn status(&self) -> StatusCode {
@@ -61,12 +63,12 @@ impl Health {
     }
 }
 
-/// Whether the numbers are fresh: 200 if a source is heard, 503 if none is.
+/// Whether the numbers are fresh: 200 if a source is heard and the sidecar is ready, else 503.
 #[utoipa::path(get, path = "/api/v1/health", tag = "status",
     responses((status = 200, body = Health), (status = 503, body = Health), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn health(State(state): State<AppState>) -> Answered {
     let publishers = state.history.read(sink_sqlite::History::publishers).await?;
-    let health = Health::of(&publishers, state.now_ms());
+    let health = Health::of(&publishers, state.now_ms(), is_ready(&state));
     json_with(health.status(), &health)
 }
 
@@ -78,6 +80,11 @@ pub(super) async fn pipeline(State(state): State<AppState>) -> Answered {
     let snapshot = pipeline_snapshot(&state)
         .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is not running yet, or no more"))?;
     json(&snapshot)
+}
+
+/// Whether the pipeline takes everything in. While it starts or stops it says nothing, and nothing is wrong.
+pub(crate) fn is_ready(state: &AppState) -> bool {
+    state.neighbours.pipeline().is_none_or(|snapshot| snapshot["ready"] != Value::Bool(false))
 }
 
 /// The pipeline now, without what must be left out; `None` while it does not run.

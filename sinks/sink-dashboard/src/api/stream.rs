@@ -1,13 +1,14 @@
 //! `/api/v1/live` and `/api/v1/live/poll`: the live stream, see `live::message` for what it carries.
 
 use axum::body::Body;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::problem::Problem;
+use super::query::Query;
 use super::shape::{Answered, json};
 use crate::live::stream::stream;
 use crate::state::AppState;

@@ -1,13 +1,14 @@
 //! `/api/v1/worker` and `/api/v1/worker/shares`: one worker. Its name is a parameter, since it may hold anything.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::WorkerDetail;
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
-use super::range::{named, real_name, some_publisher};
+use super::query::Query;
+use super::range::{AskedSubject, named, real_name, some_publisher};
 use super::shape::{Answered, json, table};
 use crate::live::message::WorkerKind;
 use crate::live::recent::RecentShare;
@@ -51,8 +52,10 @@ pub(super) async fn worker(State(state): State<AppState>, Query(asked): Query<Wo
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            let name = real_name(history, &publisher, kind, asked.name, &redaction)?;
-            let worker = history.worker(&publisher, &named(kind, name.clone()), now_ms, MAX_CONNECTIONS)?;
+            let name = real_name(history, &publisher, kind, asked.name.clone(), &redaction)?;
+            let worker = history
+                .worker(&publisher, &named(kind, name.clone()), now_ms, MAX_CONNECTIONS)
+                .map_err(|error| AskedSubject::Worker(kind, asked.name).blamed(error))?;
             Ok((publisher, name, worker))
         })
         .await?;

@@ -2,14 +2,15 @@
 
 use std::cmp::Ordering;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{QueryError, SeriesQuery, WorkerView};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
-use super::range::{length, named};
+use super::query::Query;
+use super::range::{length, limit, named};
 use super::shape::{Answered, table};
 use crate::live::message::WorkerKind;
 use crate::state::AppState;
@@ -180,10 +181,12 @@ pub(super) async fn workers(
     let start = asked.cursor.as_deref().map_or(Ok(0), |cursor| {
         cursor.parse::<usize>().map_err(|_| Problem::bad_request("`cursor` is not one that was given out"))
     })?;
+    let most = if asked.sparkline { MAX_SPARKLINES } else { MAX_LIMIT };
+    let page_size = limit(asked.limit, DEFAULT_LIMIT, most)?;
     let list = state.worker_list(asked.source.clone(), window_ms).await?;
     let rows = select(&list.workers, &asked);
-    let next = start.saturating_add(page_size(&asked));
-    let page: Vec<usize> = rows.iter().copied().skip(start).take(page_size(&asked)).collect();
+    let next = start.saturating_add(page_size);
+    let page: Vec<usize> = rows.iter().copied().skip(start).take(page_size).collect();
     let sparklines = match asked.sparkline {
         true => sparklines(&state, &list, &page).await?.into_iter().map(Some).collect(),
         false => vec![None; page.len()],
@@ -202,11 +205,6 @@ pub(super) async fn workers(
         next_cursor: (next < rows.len()).then(|| next.to_string()),
     };
     table(&answer, asked.format.as_deref(), &headers)
-}
-
-fn page_size(asked: &WorkersQuery) -> usize {
-    let most = if asked.sparkline { MAX_SPARKLINES } else { MAX_LIMIT };
-    asked.limit.unwrap_or(DEFAULT_LIMIT).clamp(1, most)
 }
 
 /// The places of the rows that are asked for, in their order. Names are those that are shown: a search must not tell a

@@ -1,10 +1,11 @@
 //! `/api/hashrate` and `/api/downstream/{id}/hashrate`, with `hours` or with `from` and `to` in Unix seconds.
 
-use axum::extract::{Path, Query, State};
+use axum::extract::{Path, State};
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{SeriesQuery, Subject};
 
 use crate::api::problem::Problem;
+use crate::api::query::Query;
 use crate::api::range::{Range, publisher, whole};
 use crate::api::shape::{Answered, json};
 use crate::state::AppState;

@@ -1,6 +1,6 @@
 //! `/api/miners`: the connected miners of a translator, or the open channels of a pool.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use mining_stats::{Hashrate, text};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
@@ -8,6 +8,7 @@ use sink_sqlite::query::MAX_ROWS;
 
 use super::pool::short_time;
 use crate::api::problem::Problem;
+use crate::api::query::Query;
 use crate::api::range::{Range, publisher};
 use crate::api::shape::{Answered, json};
 use crate::state::AppState;

@@ -1,12 +1,14 @@
 //! `/api/stats`, `/api/services`, `/api/connections`, `/api/pool` and `/health`.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{DownstreamView, SourceView, Totals};
 
 use super::facts::{Facts, Service, choose};
 use crate::api::problem::Problem;
+use crate::api::query::Query;
 use crate::api::shape::{Answered, json, json_with};
+use crate::api::status::{Health, is_ready};
 use crate::live::message::SourceState;
 use crate::live::updater::source_state;
 use crate::state::AppState;
@@ -219,18 +221,18 @@ pub(super) async fn pool(State(state): State<AppState>, Query(asked): Query<Sour
 /// `GET /health`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct HealthShape {
-    /// A source is heard.
+    /// A source is heard, and the sidecar is ready.
     healthy: bool,
     /// No source is heard: the numbers are old.
     stale: bool,
 }
 
-/// Whether the numbers are fresh: 200, or 503 when they are stale or cannot be read.
+/// Whether the numbers are fresh: 200, or 503 when they are stale, cannot be read, or the sidecar is not ready.
 #[utoipa::path(get, path = "/health", tag = "compatibility",
     responses((status = 200, body = HealthShape), (status = 503, body = HealthShape)))]
 pub(super) async fn health(State(state): State<AppState>) -> Answered {
     let publishers = state.history.read(sink_sqlite::History::publishers).await?;
-    let health = crate::api::status::Health::of(&publishers, state.now_ms());
+    let health = Health::of(&publishers, state.now_ms(), is_ready(&state));
     json_with(health.status(), &HealthShape { healthy: health.healthy, stale: health.stale })
 }
 

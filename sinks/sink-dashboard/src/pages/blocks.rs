@@ -1,6 +1,6 @@
 //! Blocks that the source found, the round that runs, and the network's tip.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -8,6 +8,7 @@ use mining_stats::text;
 use sink_sqlite::query::{BlockView, Overview, SourceView};
 
 use super::fault::PageError;
+use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;

@@ -1,6 +1,6 @@
 //! How to connect a miner to the source: the address that the source or the configuration tells, as text and as a QR code.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -8,6 +8,7 @@ use qrcode::{EcLevel, QrCode};
 use sink_sqlite::query::{Overview, SourceView};
 
 use super::fault::PageError;
+use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::sources::is_miner_side;
 use super::{SourceQuery, numbers};

@@ -1,6 +1,6 @@
 //! Who is connected now: a pool's downstreams and the channels over them, or a translator's miners.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS, SourceView};
 
 use super::fault::PageError;
+use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::turn::Turn;
 use super::{SourceQuery, csv_link, numbers, of_source, sources};

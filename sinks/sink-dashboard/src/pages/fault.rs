@@ -20,6 +20,12 @@ pub(super) enum PageError {
         /// What was asked for; may be text from the network.
         what: String,
     },
+    /// The address cannot be understood.
+    #[error("{why}")]
+    Asked {
+        /// What cannot be read, and why; holds words of the address.
+        why: String,
+    },
     /// The history did not answer.
     #[error("the history did not answer")]
     Read(#[source] ReadError),
@@ -39,6 +45,7 @@ impl PageError {
     fn status(&self) -> StatusCode {
         match self {
             Self::Unknown { .. } => StatusCode::NOT_FOUND,
+            Self::Asked { .. } => StatusCode::BAD_REQUEST,
             Self::Read(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -52,6 +59,11 @@ impl PageError {
                 Self::Unknown { what } => {
                     h1 { "Not found" }
                     p.notice.is-bad { (numbers::untrusted_inline(what)) " is not known here." }
+                    p { a href="/" { "To the overview" } }
+                }
+                Self::Asked { why } => {
+                    h1 { "Not understood" }
+                    p.notice.is-bad { "Of this address " (numbers::visible(why)) "." }
                     p { a href="/" { "To the overview" } }
                 }
                 Self::Read(error) => {

@@ -1,7 +1,7 @@
 //! The two graphs of a page, hashrate and shares: as drawings, as a table, and as data for the scripts that draw over them.
 
 use axum::Json;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::IntoResponse;
 use maud::{Markup, html};
@@ -13,6 +13,7 @@ use sink_sqlite::query::{QueryError, SeriesAnswer, SeriesQuery, SourceView, Subj
 use super::address::Address;
 use super::fault::PageError;
 use super::marks::{MAX_MARKS, Mark, MarkKind, Marks};
+use super::query::Query;
 use super::range::{RANGES, Range, RangeQuery};
 use super::sources::is_miner_side;
 use super::worker::real_name;
@@ -110,6 +111,10 @@ impl Graph {
             Ok(graph) => Ok(Some(graph)),
             // A source without a share has no series of its own yet.
             Err(ReadError::Query(QueryError::UnknownSubject { .. })) if subject == GraphSubject::Source => Ok(None),
+            // The history's own words hold the name, which may be hidden here.
+            Err(ReadError::Query(QueryError::UnknownSubject { .. })) => {
+                Err(PageError::Unknown { what: "this series".to_owned() })
+            }
             Err(error) => Err(error.into()),
         }
     }
@@ -167,6 +172,8 @@ impl Graph {
                 (plot::shares(answer, &self.marks.list, "Accepted and rejected shares"))
                 span.scale.is-top { (numbers::plural(plot::top_of_shares(answer) as u64, "share")) }
             }
+            // Scripts draw an axis with times; without them the two ends are told.
+            p.graph-ends aria-hidden="true" { (numbers::moment(answer.from_ms)) " " (numbers::moment(answer.to_ms)) }
             p.graph-summary data-graph-summary="shares" { (self.shares_summary()) }
             ul.legend aria-label="Legend" {
                 li { i {} "measured" }

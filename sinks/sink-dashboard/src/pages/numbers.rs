@@ -60,11 +60,12 @@ fn observed(window: &WindowReading) -> String {
     }
 }
 
-/// Windows begin at a bucket and so are a little longer than their name: 5 m 12 s is called 5 m.
+/// Windows begin at a bucket and so are a little longer than their name: 5 m 12 s is called 5 m. One that is much longer, as
+/// that of a minute may be, is called by its true length.
 fn round_window(ms: u64) -> u64 {
     const NAMED: [u64; 7] = [60, 300, 900, 3_600, 21_600, 86_400, 604_800];
     let named = NAMED.into_iter().map(|seconds| seconds * 1000).rev().find(|named| *named <= ms);
-    named.filter(|named| ms - named <= (named / 5).max(60_000)).unwrap_or(ms)
+    named.filter(|named| ms - named <= named / 20).unwrap_or(ms)
 }
 
 /// The 95 % interval of an estimate, such as `96 to 124 TH/s`.
@@ -295,5 +296,25 @@ mod tests {
         assert_eq!(length(round_window(312_000)), "5 m");
         assert_eq!(length(round_window(3_633_000)), "1 h");
         assert_eq!(length(round_window(10_000)), "10 s");
+    }
+
+    #[test]
+    fn a_window_that_is_much_longer_than_its_name_says_so() {
+        let window = |window_ms, observed_ms| WindowReading {
+            window: "1m".to_owned(),
+            window_ms,
+            observed_ms,
+            accepted: 0,
+            rejected: 0,
+            reading: Reading::ObservedZero { below: None, observed_ms },
+            text: String::new(),
+        };
+        assert_eq!(basis(&window(62_000, 62_000)), "no share in 1\u{a0}m");
+        assert_eq!(basis(&window(77_000, 77_000)), "no share in 1\u{a0}m\u{a0}17\u{a0}s");
+        assert_eq!(basis(&window(119_000, 90_000)), "no share in 1\u{a0}m\u{a0}30\u{a0}s of 1\u{a0}m\u{a0}59\u{a0}s");
+        for ms in (60_000..700_000_000).step_by(7_919) {
+            let shown = round_window(ms);
+            assert!(ms.abs_diff(shown) * 20 <= ms, "{ms} ms as {shown} ms");
+        }
     }
 }

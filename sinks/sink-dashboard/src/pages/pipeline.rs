@@ -1,7 +1,7 @@
 //! How the sidecar itself is: journal, sources' sessions, sinks with their ledgers. Reads the same snapshot as the admin page
 //! `/pipeline`.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use super::dead_letters::{self, DeadLetter};
 use super::fault::PageError;
+use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::{SourceQuery, numbers};
 use crate::api::status::pipeline_snapshot;
@@ -21,19 +22,11 @@ use crate::state::AppState;
 #[serde(default)]
 struct Pipeline {
     ready: Option<bool>,
-    not_ready: Vec<NotReady>,
     journal: Journal,
     sources: Vec<Session>,
     sinks: BTreeMap<String, Sink>,
     dead_letters: Vec<DeadLetter>,
     bridges: BTreeMap<String, Health>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct NotReady {
-    component: String,
-    why: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -139,7 +132,7 @@ fn document(overview: &Overview, source: Option<&SourceView>, pipeline: Option<&
         @match pipeline {
             None => { p.notice { "The pipeline says nothing: it is starting or stopping." } }
             Some(pipeline) => {
-                (state(pipeline))
+                @if pipeline.ready == Some(true) { p { span.health.is-live { "ready" } } }
                 (sinks(pipeline, now_ms))
                 (dead_letters::section(pipeline.journal.kept_letters(), &pipeline.dead_letters, now_ms))
                 (journal(&pipeline.journal))
@@ -149,19 +142,6 @@ fn document(overview: &Overview, source: Option<&SourceView>, pipeline: Option<&
         @if let Some(source) = source { (losses(source)) }
     };
     frame.document("Pipeline", &content)
-}
-
-fn state(pipeline: &Pipeline) -> Markup {
-    html! {
-        @match pipeline.ready {
-            Some(true) => { p { span.health.is-live { "ready" } } }
-            _ => {
-                @for not_ready in &pipeline.not_ready {
-                    p.notice.is-bad { strong { (not_ready.component) } " is not ready: " (numbers::visible(&not_ready.why)) }
-                }
-            }
-        }
-    }
 }
 
 fn status(health: &Health) -> Markup {

@@ -39,7 +39,7 @@ pub(super) fn top_of(answer: &SeriesAnswer) -> f64 {
 /// A hashrate: band, line, gaps, marks.
 pub(super) fn hashrate(answer: &SeriesAnswer, marks: &[Mark], label: &str) -> Markup {
     let scale = scale(answer, top_of(answer));
-    let (mut line, mut band) = (String::new(), String::new());
+    let (mut line, mut band, mut dots) = (String::new(), String::new(), String::new());
     for run in runs(&answer.points) {
         let middle = |point: &Point| scale.x(point.at_ms as f64 + answer.step_ms as f64 / 2.0);
         let mut back = String::new();
@@ -50,8 +50,9 @@ pub(super) fn hashrate(answer: &SeriesAnswer, marks: &[Mark], label: &str) -> Ma
             band.push_str(&format!("{word}{x},{}", scale.y(point.high.unwrap_or(value))));
             back.insert_str(0, &format!("L{x},{}", scale.y(point.low.unwrap_or(value))));
         }
-        if run.len() == 1 {
-            line.push_str("h2");
+        if let [alone] = run {
+            // A line without a length is a dot: its ends are round.
+            dots.push_str(&format!("M{},{}h0", middle(alone), scale.y(alone.value.unwrap_or_default())));
         }
         band.push_str(&back);
         band.push('Z');
@@ -63,6 +64,7 @@ pub(super) fn hashrate(answer: &SeriesAnswer, marks: &[Mark], label: &str) -> Ma
             (grid())
             path.band d=(band) {}
             path.line d=(line) {}
+            @if !dots.is_empty() { path.dots d=(dots) {} }
             (lines(marks, &scale))
         },
     )
@@ -212,6 +214,15 @@ mod tests {
         let line = drawn.split("class=\"line\" d=\"").nth(1).unwrap().split('"').next().unwrap();
         assert_eq!(line.matches('M').count(), 2, "two lines: {line}");
         assert!(drawn.contains("M400,0H800V300H400Z"), "the gap is shaded: {drawn}");
+    }
+
+    #[test]
+    fn a_point_alone_is_a_dot() {
+        let drawn = hashrate(&answer(&[None, Some(4.0), None, Some(4.0), Some(2.0), None]), &[], "x").into_string();
+        let dots = drawn.split("class=\"dots\" d=\"").nth(1).unwrap().split('"').next().unwrap();
+        assert!(dots.starts_with("M300,") && dots.ends_with("h0") && dots.matches('M').count() == 1, "{dots}");
+        let drawn = hashrate(&answer(&[Some(4.0), Some(2.0)]), &[], "x").into_string();
+        assert!(!drawn.contains("dots"), "a line needs none: {drawn}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Quotes: how many stand at which step, how long answers take, what failed, and the latest ones.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -8,6 +8,7 @@ use serde::Deserialize;
 use sink_sqlite::query::{QuoteFilter, QuoteFlow, QuotePlace, QuoteReport, QuoteStage, QuoteState, QuoteView};
 
 use super::fault::PageError;
+use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;

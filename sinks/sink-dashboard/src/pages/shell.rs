@@ -7,6 +7,7 @@ use sink_sqlite::query::{Overview, SourceView};
 
 use super::address::Address;
 use super::assets;
+use super::banner;
 use super::numbers;
 use super::sources::{health, is_miner_side};
 
@@ -104,7 +105,7 @@ impl<'a> Frame<'a> {
                 body data-now=(self.now_ms) {
                     a.skip href="#content" { "Skip to the content" }
                     (self.head())
-                    main #content tabindex="-1" data-region="content" data-source=[self.source.map(|source| &source.publisher)] { (content) }
+                    main #content tabindex="-1" data-region="content" data-source=[self.source.map(|source| &source.publisher)] { (banner::markup(self)) (content) }
                     (self.foot())
                 }
             }

@@ -145,3 +145,64 @@ fn connections_have_pages_and_a_table_of_downstreams() {
     assert!(both.contains("192.0.2.60:4444") && !both.contains("device-7<"), "{both}");
     assert!(page(&bench, "/connections?page=999").contains("page 3 of 3"));
 }
+
+#[test]
+fn online_is_who_is_connected_and_sent_a_share_lately() {
+    let mut bench = Bench::new();
+    for (id, name) in [(1, "fast"), (2, "idle"), (3, "gone")] {
+        bench.open(id, name);
+        bench.share(id);
+    }
+    bench.observe(4 * MINUTE);
+    bench.share(1);
+    bench.events(&[Event::DownstreamDisconnected(stats_sv2::event::DownstreamDisconnected {
+        downstream_id: DownstreamId(3),
+        timestamp: UnixMillis(bench.now()),
+        reason: stats_sv2::Text::cut("eof"),
+    })]);
+    bench.observe(2 * MINUTE);
+    let presence = |body: &str, name: &str| {
+        let row = body.split(&format!("<tr data-key=\"{name}\"")).nth(1).unwrap_or_else(|| panic!("{name} in {body}"));
+        row.split("class=\"basis\">").nth(1).unwrap().split('<').next().unwrap().to_owned()
+    };
+    // The window that the hashrate is about changes nothing in who is online.
+    for window in ["15m", "1d"] {
+        let body = page(&bench, &format!("/workers?window={window}"));
+        let words = ["fast", "idle", "gone"].map(|name| presence(&body, name));
+        assert_eq!(words, ["online", "connected, silent", "not connected"], "{window}");
+        assert!(body.contains(">1 online, 1 connected without a share lately, 1 not connected</p>"), "{body}");
+        let shown = page(&bench, &format!("/workers?hide=silent&window={window}"));
+        assert!(shown.contains("1 of 3 known") && shown.contains("<tr data-key=\"fast\""), "{shown}");
+    }
+    // Nobody knows who is online at a pool that is not heard; what was so then is not lost.
+    bench.pass(20 * MINUTE);
+    let body = page(&bench, "/workers");
+    let words = ["fast", "idle", "gone"].map(|name| presence(&body, name));
+    assert_eq!(words, ["was online", "was connected, silent", "was not connected"]);
+    assert!(body.contains("Unknown since <time") && body.contains("when there were 1 online"), "{body}");
+}
+
+#[test]
+fn an_address_that_makes_no_sense_is_a_page_that_says_so() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    bench.share(1);
+    assert_eq!(bench.get("/?range=banana").status, 200, "a range is only a wish");
+    for path in ["/workers?sort=luck", "/workers?page=x", "/worker?kind=identity", "/connections?page=x"] {
+        let reply = bench.get(path);
+        assert_eq!(reply.status, 400, "{path}: {}", reply.body);
+        assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
+        assert!(reply.body.contains("<h1>Not understood</h1>"), "{path}: {}", reply.body);
+    }
+}
+
+#[test]
+fn graphs_tell_their_ends_and_draw_single_points() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    bench.share(1);
+    bench.observe(2 * MINUTE);
+    let body = page(&bench, "/");
+    let ends = body.split("class=\"graph-ends\"").nth(1).unwrap().split("</p>").next().unwrap();
+    assert_eq!(ends.matches("<time").count(), 2, "{ends}");
+}

@@ -1,6 +1,6 @@
 //! One worker or miner: its hashrate measured beside declared, rejects, connections and reconnects, and its latest shares.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -12,6 +12,7 @@ use super::address::Address;
 use super::fault::PageError;
 use super::graph::{Graph, GraphLinks, GraphSubject};
 use super::overview::{glance, part_of, rejects_of};
+use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::workers::declared;

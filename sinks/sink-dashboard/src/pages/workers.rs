@@ -4,7 +4,7 @@
 use std::cmp::Ordering;
 use std::sync::Arc;
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -15,6 +15,8 @@ use sink_sqlite::query::{MAX_ROWS, QueryError, WorkerView};
 
 use super::address::Address;
 use super::fault::PageError;
+use super::presence::{Counts, Heard, Presence};
+use super::query::Query;
 use super::range::{Range, RangeQuery};
 use super::shell::{Frame, Page, respond};
 use super::sources::is_miner_side;
@@ -141,11 +143,11 @@ impl View {
     }
 
     /// Keeps the rows that are asked for, in their order. Names break ties, so that rows never swap between two looks.
-    fn apply(&self, workers: &mut Vec<(String, WorkerView)>) {
+    fn apply(&self, workers: &mut Vec<(String, WorkerView)>, heard: &Heard) {
         let wanted = self.search.to_lowercase();
         workers.retain(|(_, worker)| {
             (wanted.is_empty() || worker.name.to_lowercase().contains(&wanted))
-                && !(self.hide_silent && is_silent(worker))
+                && !(self.hide_silent && heard.presence(worker) != Presence::Online)
         });
         workers.sort_by(|(_, a), (_, b)| {
             let by_column = match self.sort {
@@ -183,11 +185,6 @@ fn rejected_part(worker: &WorkerView) -> Option<f64> {
     (submitted > 0).then(|| worker.totals.rejected as f64 / submitted as f64)
 }
 
-/// Nothing is open, or no share came in the window.
-fn is_silent(worker: &WorkerView) -> bool {
-    worker.open == 0 || worker.window.accepted == 0
-}
-
 /// What the page is made from.
 #[derive(Debug)]
 struct Listed {
@@ -197,6 +194,8 @@ struct Listed {
     found: usize,
     /// Workers that are known.
     known: usize,
+    counts: Counts,
+    heard: Heard,
     view: View,
     /// What the small lines are about.
     lines: Range,
@@ -209,17 +208,21 @@ pub(super) async fn page(
     let overview = state.overview().await?;
     let source = SourceQuery { source: asked.source.clone() }.of(&overview)?;
     let view = View::of(&asked);
-    let listed = match source.map(|source| source.publisher.clone()) {
-        Some(publisher) => {
-            let (now_ms, redaction) = (overview.now_ms, Arc::clone(&state.redaction));
-            state.history.read(move |history| list(history, &publisher, view, &redaction, now_ms)).await?
+    let now_ms = overview.now_ms;
+    let listed = match source {
+        Some(source) => {
+            let (publisher, heard) = (source.publisher.clone(), Heard::of(source, now_ms));
+            let redaction = Arc::clone(&state.redaction);
+            state.history.read(move |history| list(history, &publisher, view, &redaction, heard, now_ms)).await?
         }
         None => Listed {
             rows: Vec::new(),
             found: 0,
             known: 0,
+            counts: Counts::default(),
+            heard: Heard::default(),
             view,
-            lines: RangeQuery::default().resolve(overview.now_ms, None),
+            lines: RangeQuery::default().resolve(now_ms, None),
         },
     };
     let frame = Frame::new(Page::Workers, &overview, source);
@@ -232,14 +235,16 @@ fn list(
     publisher: &str,
     mut view: View,
     redaction: &Redaction,
+    heard: Heard,
     now_ms: u64,
 ) -> Result<Listed, QueryError> {
     let mut workers = history.workers(publisher, view.window.1, now_ms, None, MAX_ROWS)?;
     let names: Vec<String> = workers.iter().map(|worker| worker.name.clone()).collect();
     redaction.workers(publisher, &mut workers);
+    let counts = Counts::of(&heard, &workers);
     let mut rows: Vec<(String, WorkerView)> = names.into_iter().zip(workers).collect();
     let known = rows.len();
-    view.apply(&mut rows);
+    view.apply(&mut rows, &heard);
     let found = rows.len();
     let lines = RangeQuery::default().resolve(now_ms, history.begins(publisher)?);
     let turn = Turn::new(Some(view.page), found, PAGE_ROWS);
@@ -251,7 +256,7 @@ fn list(
             Ok((worker, line))
         })
         .collect::<Result<_, QueryError>>()?;
-    Ok(Listed { rows, found, known, view, lines })
+    Ok(Listed { rows, found, known, counts, heard, view, lines })
 }
 
 fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
@@ -259,6 +264,7 @@ fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
     let content = html! {
         (frame.heading(&html! { (title) }))
         (filters(data, frame))
+        @if data.known > 0 { p.above data-key="presence" { (data.heard.summary(data.counts)) } }
         p.note.above role="status" data-key="found" {
             @if data.found == data.known { (numbers::count(data.known as u64)) " known" }
             @else { (numbers::count(data.found as u64)) " of " (numbers::count(data.known as u64)) " known" }
@@ -310,7 +316,6 @@ fn csv(view: &View, frame: &Frame<'_>) -> Address {
 }
 
 fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
-    let now_ms = frame.now_ms;
     let head = |column: Column, name: &str, class: &str| {
         let view = &data.view;
         let is_sorted = view.sort == column;
@@ -343,22 +348,22 @@ fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
                     }
                 }
                 tbody {
-                    @for (worker, line) in &data.rows { (row(worker, line, frame, now_ms)) }
+                    @for (worker, line) in &data.rows { (row(worker, line, frame, &data.heard)) }
                 }
             }
         }
     }
 }
 
-fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, now_ms: u64) -> Markup {
+fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, heard: &Heard) -> Markup {
     let totals = &worker.totals;
     let submitted = totals.accepted.saturating_add(totals.rejected);
-    let silent = is_silent(worker);
+    let silent = heard.presence(worker) != Presence::Online;
     html! {
         tr data-key=(worker.name) class=[silent.then_some("is-silent")] {
             th scope="row" {
                 a.name href=(address(worker, frame).text()) { (numbers::untrusted(&worker.name)) }
-                span.basis { (presence(worker)) }
+                span.basis { (heard.words(worker)) }
             }
             td.number { (numbers::reading(&worker.window.reading)) span.basis { (numbers::basis(&worker.window)) } }
             td.wide { (plot::sparkline(line)) }
@@ -371,7 +376,7 @@ fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, now_ms: u64) -> Mark
             td.number.wide {
                 @match totals.best_share_difficulty { Some(best) => { (text::difficulty(best)) } None => { (numbers::unknown()) } }
             }
-            td { (numbers::ago_or(worker.last_share_ms, now_ms, "never")) }
+            td { (numbers::ago_or(worker.last_share_ms, frame.now_ms, "never")) }
         }
     }
 }
@@ -380,17 +385,6 @@ fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, now_ms: u64) -> Mark
 fn address(worker: &WorkerView, frame: &Frame<'_>) -> Address {
     let kind = if worker.is_miner { "miner" } else { "identity" };
     frame.address("/worker").with("name", worker.name.as_str()).with("kind", kind)
-}
-
-/// Whether somebody of this name is connected, in words.
-fn presence(worker: &WorkerView) -> String {
-    let what = if worker.is_miner { "connection" } else { "channel" };
-    match worker.open {
-        0 => "not connected".to_owned(),
-        1 if worker.window.accepted > 0 => "online".to_owned(),
-        open if worker.window.accepted > 0 => format!("online, {}", numbers::plural(open, what)),
-        _ => "connected, silent".to_owned(),
-    }
 }
 
 /// What the miner or vardiff declares; never a measurement.

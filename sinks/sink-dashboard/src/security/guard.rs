@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use sidecar_http::{AuthSetting, Peer, Token};
@@ -50,7 +50,9 @@ impl Guard {
 
     /// What a request is answered that may not come in.
     fn refusal(&self, request: &Request) -> Option<Response> {
-        if let Err(wait) = self.rate.check(self.client(request)) {
+        if !is_probe(request.uri())
+            && let Err(wait) = self.rate.check(self.client(request))
+        {
             let seconds = HeaderValue::from(wait.as_secs() + 1);
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address");
             return Some(([(header::RETRY_AFTER, seconds)], problem).into_response());
@@ -87,6 +89,12 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, nex
         None => next.run(request).await,
         Some(refusal) => refusal,
     }
+}
+
+/// Whether somebody asks only for the health. Behind a proxy everybody may have one address, and a probe that is refused would
+/// take the sidecar for down. What it is answered is kept for a second; with parameters it would be another answer.
+fn is_probe(uri: &Uri) -> bool {
+    matches!(uri.path(), "/health" | "/api/v1/health") && uri.query().is_none()
 }
 
 fn body_length(headers: &HeaderMap) -> Option<u64> {

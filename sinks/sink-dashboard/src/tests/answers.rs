@@ -141,7 +141,7 @@ fn errors_are_problems_and_never_zeros() {
     bench.get("/api/v1/series?range=fortnight").problem(400);
     bench.get("/api/v1/series?from=5&to=5").problem(400);
     bench.get("/api/v1/pipeline").problem(503);
-    assert_eq!(bench.get("/api/v1/workers?limit=many").status, 400);
+    bench.get("/api/v1/workers?limit=many").problem(400);
     let path = bench.history.path.clone();
     std::fs::write(path.with_extension("other"), "no database at all, but long enough to be looked at").unwrap();
     std::fs::rename(path.with_extension("other"), &path).unwrap();
@@ -156,6 +156,61 @@ fn errors_are_problems_and_never_zeros() {
     let gone = bench.get("/api/v1/workers?now=2");
     assert!(gone.problem(503)["detail"].as_str().unwrap().contains("no history"));
     assert_eq!(gone.header("retry-after"), Some("5"));
+}
+
+#[test]
+fn questions_that_make_no_sense_are_problems_with_words() {
+    let bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    let far = u64::MAX / 4;
+    for path in [
+        "series?points=many".to_owned(),
+        "series?from=yesterday".to_owned(),
+        "series?subject=everything".to_owned(),
+        "series?subject=identity".to_owned(),
+        "series?subject=downstream".to_owned(),
+        format!("series?to={far}"),
+        format!("series?from={far}&to={}", far + 1_000),
+        "series?to=253402300800000".to_owned(),
+        "workers?sort=luck".to_owned(),
+        "workers?order=sideways".to_owned(),
+        "workers?hide_offline=maybe".to_owned(),
+        "workers?source=a&source=b".to_owned(),
+        "worker?kind=identity".to_owned(),
+        "ehash?by=luck".to_owned(),
+        "live/poll?after=1&after=2".to_owned(),
+        "quotes/report?window=x".to_owned(),
+        "events?cursor=x".to_owned(),
+        "alerts?format=json&format=csv".to_owned(),
+    ] {
+        let problem = bench.get(&format!("/api/v1/{path}")).problem(400);
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(!detail.is_empty() && !detail.contains("Failed to"), "{path}: {detail}");
+    }
+    for path in ["workers", "channels", "downstreams", "quotes", "ehash", "blocks", "events"] {
+        let problem = bench.get(&format!("/api/v1/{path}?limit=0")).problem(400);
+        assert!(problem["detail"].as_str().unwrap().contains("`limit`"), "{problem}");
+        bench.get(&format!("/api/v1/{path}?source=nobody")).problem(404);
+    }
+    for path in ["/api/hashrate?hours=many", "/api/hashrate?from=0&to=99999999999999", "/api/miners?hours=many"] {
+        bench.get(path).problem(400);
+    }
+    for path in ["/api/stats?source=nobody", "/api/hashrate?source=nobody", "/api/miners?source=nobody"] {
+        bench.get(path).problem(404);
+    }
+}
+
+#[test]
+fn who_is_not_known_is_called_by_the_name_that_was_asked_for() {
+    let bench = pool();
+    for (path, words) in [
+        ("/api/v1/worker?kind=identity&name=nobody", "pool-a has no worker nobody"),
+        ("/api/v1/worker?kind=miner&name=nobody", "pool-a has no miner nobody"),
+        ("/api/v1/series?subject=identity&name=nobody", "pool-a has no worker nobody"),
+        ("/api/v1/rejects?subject=downstream&id=77", "pool-a has no downstream 77"),
+        ("/api/v1/workers?source=nobody", "no publisher nobody is known"),
+    ] {
+        assert_eq!(bench.get(path).problem(404)["detail"], words, "{path}");
+    }
 }
 
 #[test]

@@ -89,6 +89,11 @@ fn too_many_requests_are_told_to_wait() {
     assert!(replies[..10].iter().all(|reply| reply.status == 200), "a burst is allowed");
     let refused = replies.iter().find(|reply| reply.status == 429).expect("a limit");
     refused.problem(429);
+    // A probe is not sent away: it would take the sidecar for down.
+    for path in ["/health", "/api/v1/health"] {
+        assert_eq!(bench.get(path).status, 200, "{path}");
+    }
+    bench.get("/health?x=1").problem(429);
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
 }
 
