@@ -176,7 +176,7 @@ impl Cache {
             return Ok(source);
         }
         let kept = self.kept(conn)?;
-        Source::load(conn, record, kept.since(Tier::OneMinute))
+        Source::load(conn, record, kept.since(Tier::OneHour))
     }
 
     /// Takes a session out, to be put back after its record.
@@ -194,7 +194,7 @@ impl Cache {
 }
 
 impl Source {
-    fn load(conn: &Connection, record: &Record, minutes_kept_since: u64) -> Result<Self, HistoryError> {
+    fn load(conn: &Connection, record: &Record, hours_kept_since: u64) -> Result<Self, HistoryError> {
         conn.prepare_cached(
             "INSERT INTO sources (publisher, role, first_seen_at, last_received_at) VALUES (?1, ?2, ?3, ?3)
              ON CONFLICT (publisher) DO NOTHING",
@@ -205,7 +205,7 @@ impl Source {
             .query_row([&*record.publisher], |row| Ok((row.get(0)?, row.get(1)?)))?;
         let mut losses = conn
             .prepare_cached("SELECT start_at, end_at FROM losses WHERE source = ?1 AND end_at >= ?2 AND strikes = 1")?;
-        let losses = losses.query_map(params![row, minutes_kept_since], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let losses = losses.query_map(params![row, hours_kept_since], |row| Ok((row.get(0)?, row.get(1)?)))?;
         Ok(Self {
             row,
             series: Default::default(),

@@ -278,8 +278,53 @@ impl TableSql {
 }
 
 /// Takes the slots between `from` and `to` (whole minutes) out of the rates of a source: what their buckets hold becomes
-/// unrated, on every level. Sums that are gathered must be flushed before. Slots must not have been struck before.
-pub(crate) fn strike(conn: &Connection, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
+/// unrated, on every level. Sums that are gathered must be flushed before. Slots must not have been struck before. Where
+/// minutes are not kept any more, whole hours go.
+pub(crate) fn strike(conn: &Connection, source: i64, from: u64, to: u64, kept: &Kept) -> Result<(), HistoryError> {
+    const HOUR: u64 = Tier::OneHour.width_ms();
+    let minutes_from = kept.since(Tier::OneMinute).div_ceil(HOUR) * HOUR;
+    if from < kept.since(Tier::OneMinute) {
+        strike_hours(conn, source, from / HOUR * HOUR, (to.div_ceil(HOUR) * HOUR).min(minutes_from))?;
+    }
+    let from = if from < kept.since(Tier::OneMinute) { minutes_from } else { from };
+    if from < to { strike_minutes(conn, source, from, to) } else { Ok(()) }
+}
+
+/// Whole hours become unrated, with every finer bucket of theirs that is left.
+fn strike_hours(conn: &Connection, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
+    let day = format!("h.bucket - h.bucket % {DAY_MS}");
+    for (table, bucket, hours) in
+        [(Table::SettledDays, day.as_str(), "settled_1h"), (Table::Level(Level::Total), "0", "hours")]
+    {
+        conn.prepare_cached(&format!(
+            "UPDATE {rollup} AS u SET unrated_shares = u.unrated_shares + d.shares,
+               unrated_work = u.unrated_work + d.work, unrated_work_squared = u.unrated_work_squared + d.squares
+             FROM (SELECT {bucket} AS bucket, h.series AS series,
+                     sum(h.accepted - h.invalid_target - h.unrated_shares) AS shares, sum(h.work - h.unrated_work) AS work,
+                     sum(h.work_squared - h.unrated_work_squared) AS squares
+                   FROM series s JOIN {hours} h ON h.series = s.id
+                   WHERE h.bucket >= ?2 AND h.bucket < ?3 AND s.source = ?1 GROUP BY 1, 2) AS d
+             WHERE u.bucket = d.bucket AND u.series = d.series",
+            rollup = table.rollup()
+        ))?
+        .execute(params![source, from, to])?;
+    }
+    for table in Table::ALL {
+        if matches!(table, Table::SettledDays | Table::Level(Level::Total)) {
+            continue;
+        }
+        conn.prepare_cached(&format!(
+            "UPDATE {} SET unrated_shares = accepted - invalid_target, unrated_work = work,
+               unrated_work_squared = work_squared
+             WHERE bucket >= ?2 AND bucket < ?3 AND series IN (SELECT id FROM series WHERE source = ?1)",
+            table.rollup()
+        ))?
+        .execute(params![source, from, to])?;
+    }
+    Ok(())
+}
+
+fn strike_minutes(conn: &Connection, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
     let minute = Level::Tier(Tier::OneMinute).suffix();
     let hour = format!("m.bucket - m.bucket % {}", Tier::OneHour.width_ms());
     // A row of hours that moves takes its unrated part along, so each hour is struck where it has a row.

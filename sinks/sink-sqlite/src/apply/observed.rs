@@ -1,6 +1,6 @@
 //! Which time was observed and which was lost (delivery rules 6 and 14).
 
-use mining_stats::Spans;
+use mining_stats::{Spans, Tier};
 use rusqlite::{OptionalExtension, params};
 use stats_sv2::event::{EventsDropped, GAP_MISSING, Gap, HEARTBEAT_CLOCK_STEPPED, Heartbeat};
 
@@ -154,6 +154,13 @@ impl Run<'_> {
         reason: &str,
         strikes: bool,
     ) -> Result<(), HistoryError> {
+        let (start, end) = if strikes && start < self.kept.since(Tier::OneMinute) {
+            // Its minutes are gone, so its hours are what can be taken out of the rates, shares and time alike.
+            let hour = Tier::OneHour.width_ms();
+            (start / hour * hour, (end.max(start) / hour + 1) * hour - 1)
+        } else {
+            (start, end)
+        };
         let last: Option<(i64, u64)> = self
             .conn
             .prepare_cached(
@@ -194,7 +201,7 @@ impl Run<'_> {
         self.spill()?;
         self.rollup.flush(self.conn, self.kept)?;
         for (from, to) in new.as_slice() {
-            rollup::strike(self.conn, self.source.row, *from, *to)?;
+            rollup::strike(self.conn, self.source.row, *from, *to, self.kept)?;
         }
         let all = self.source.struck.as_slice().iter().chain(touched.as_slice()).copied();
         self.source.struck = Spans::union_of(all);

@@ -1,11 +1,12 @@
 //! Rules 6 and 14: what was lost adds to totals, and neither its work nor its time to a rate.
 
+use sidecar_core::BlockingSink;
 use stats_sv2::event::{
     AnnounceBegin, AnnounceEnd, EventsDropped, GAP_MISSING, GAP_UNSEEN, Gap, HEARTBEAT_CLOCK_STEPPED, Heartbeat,
 };
 use stats_sv2::{Event, Text, UnixMillis};
 
-use super::{Fixture, HOUR, HOUR_START, MINUTE, SECOND, close, easy_work, heartbeat, opened, share};
+use super::{DAY, Fixture, HOUR, HOUR_START, MINUTE, SECOND, close, easy_work, heartbeat, opened, share};
 use crate::query::{History, SeriesQuery, Subject};
 
 fn dropped(from: u64, to: u64) -> Event<'static> {
@@ -279,4 +280,46 @@ fn a_publisher_that_drops_all_the_time_makes_one_row() {
     // A wild time cannot strike out years.
     fixture.events(&[dropped(0, HOUR_START + HOUR)]);
     assert!(fixture.get::<u64>("SELECT min(start_at) FROM losses") >= HOUR_START - MINUTE);
+}
+
+#[test]
+fn a_loss_whose_minutes_are_gone_takes_its_hours_out_of_the_rates() {
+    let day_start = HOUR_START - HOUR_START % DAY;
+    let hour = day_start + 5 * HOUR;
+    for settles in [false, true] {
+        let mut fixture = Fixture::with(|settings| settings.fine_workers = 0);
+        fixture.journal.set_now(UnixMillis(hour + 30 * DAY));
+        fixture.events(&[heartbeat(hour - HOUR), opened(1, "alice", hour - HOUR)]);
+        let even: Vec<_> = (0..120).map(|minute| share(1, hour + minute * MINUTE)).collect();
+        fixture.events(&even);
+        fixture.events(&[heartbeat(hour + 2 * HOUR)]);
+        if settles {
+            fixture.events(&[share(1, hour + 30 * DAY)]);
+            for _ in 0..20 {
+                fixture.sink.maintain(UnixMillis(hour + 30 * DAY)).unwrap();
+            }
+            assert_eq!(fixture.get::<u64>("SELECT count(*) FROM settled_1d WHERE series = 1"), 1);
+        }
+        fixture.sink.maintain(UnixMillis(hour + 30 * DAY)).unwrap();
+        fixture.events(&[dropped(hour + 10 * MINUTE, hour + 49 * MINUTE)]);
+        for table in ["hours", "rollup_5m", "rollup_total"] {
+            let alice = format!("series = (SELECT id FROM series WHERE name = 'alice' AND kind = 1)");
+            assert_eq!(
+                fixture.get::<u64>(&format!("SELECT sum(unrated_shares) FROM {table} WHERE {alice}")),
+                60,
+                "{table}"
+            );
+        }
+        if settles {
+            assert_eq!(fixture.get::<u64>("SELECT max(unrated_shares) FROM settled_1d"), 60);
+        }
+        let rates = rate(&fixture, Subject::Identity("alice".to_owned()), hour, hour + 2 * HOUR);
+        let known: Vec<f64> = rates.iter().flatten().copied().collect();
+        assert!(!known.is_empty() && known.len() < rates.len());
+        assert!(known.iter().all(|rate| close(*rate, easy_work() / 60.0)), "{known:?}");
+        // A share of that hour that comes later still is none of its rate either.
+        fixture.restart();
+        fixture.events(&[share(1, hour + 20 * MINUTE)]);
+        assert_eq!(fixture.get::<u64>("SELECT sum(unrated_shares) FROM rollup_total WHERE series = 1"), 61);
+    }
 }
