@@ -303,7 +303,7 @@ fn a_loss_whose_minutes_are_gone_takes_its_hours_out_of_the_rates() {
         fixture.sink.maintain(UnixMillis(hour + 30 * DAY)).unwrap();
         fixture.events(&[dropped(hour + 10 * MINUTE, hour + 49 * MINUTE)]);
         for table in ["hours", "rollup_5m", "rollup_total"] {
-            let alice = format!("series = (SELECT id FROM series WHERE name = 'alice' AND kind = 1)");
+            let alice = "series = (SELECT id FROM series WHERE name = 'alice' AND kind = 1)";
             assert_eq!(
                 fixture.get::<u64>(&format!("SELECT sum(unrated_shares) FROM {table} WHERE {alice}")),
                 60,
