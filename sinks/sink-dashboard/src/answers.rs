@@ -51,7 +51,8 @@ struct Bytewise;
 
 impl Weighter<Question, Arc<Answer>> for Bytewise {
     fn weight(&self, question: &Question, answer: &Arc<Answer>) -> u64 {
-        (question.address.len() + answer.body.len() + 512) as u64
+        let accept = question.accept.as_ref().map_or(0, HeaderValue::len);
+        (question.address.len() + accept + answer.body.len() + 512) as u64
     }
 }
 

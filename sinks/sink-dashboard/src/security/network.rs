@@ -53,7 +53,13 @@ impl FromStr for Network {
             None => bits,
             Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(wrong)?,
         };
-        Ok(Self { first, prefix })
+        match (first, first.to_canonical()) {
+            // IPv4 as it is seen through IPv6.
+            (IpAddr::V6(_), mapped @ IpAddr::V4(_)) => {
+                Ok(Self { first: mapped, prefix: prefix.checked_sub(96).ok_or_else(wrong)? })
+            }
+            _ => Ok(Self { first, prefix }),
+        }
     }
 }
 
@@ -79,6 +85,8 @@ mod tests {
             ("0.0.0.0/0", "192.0.2.1"),
             ("2001:db8::/32", "2001:db8:ffff::1"),
             ("::1", "::1"),
+            ("::ffff:127.0.0.1", "127.0.0.1"),
+            ("::ffff:10.0.0.0/104", "10.1.2.3"),
             ("::/0", "2001:db8::1"),
         ] {
             assert!(contains(network, address), "{address} is in {network}");
@@ -93,7 +101,17 @@ mod tests {
         ] {
             assert!(!contains(network, address), "{address} is not in {network}");
         }
-        for text in ["", "localhost", "10.0.0.0/33", "10.0.0.0/-1", "::/129", "10.0.0.0/", "10.0.0.0/8/8", "10.0.0"] {
+        for text in [
+            "",
+            "localhost",
+            "10.0.0.0/33",
+            "10.0.0.0/-1",
+            "::/129",
+            "10.0.0.0/",
+            "10.0.0.0/8/8",
+            "10.0.0",
+            "::ffff:10.0.0.0/8",
+        ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
     }
