@@ -49,7 +49,7 @@ impl FromStr for Network {
         };
         let first: IpAddr = address.parse().map_err(|_| wrong())?;
         let bits = if first.is_ipv4() { 32 } else { 128 };
-        let prefix = match prefix {
+        let prefix: u32 = match prefix {
             None => bits,
             Some(prefix) => prefix.parse().ok().filter(|prefix| *prefix <= bits).ok_or_else(wrong)?,
         };
