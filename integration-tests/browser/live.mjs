@@ -50,9 +50,8 @@ await run({
       const response = await route.fetch();
       const made = await response.text();
       for (const [right] of wrong) assert.ok(made.includes(right), `${right} in ${made}`);
-      assert.match(made, /hero-value">[\d.]+</);
       const body = wrong.reduce((text, [right, other]) => text.replace(right, other), made);
-      await route.fulfill({ response, body: body.replace(/hero-value">[\d.]+</, 'hero-value">777<') });
+      await route.fulfill({ response, body });
     });
     await other.page.goto(`${base}/`);
     const shown = () =>
@@ -62,10 +61,30 @@ await run({
         ),
       );
     await until("the number of the stream", async () => (await shown()).join() === "1,1,1 channel,1 connection");
-    const text = (selector) => other.page.locator(selector).textContent();
-    await until("one hashrate", async () => (await text(".hero-value")) === (await text('.windows [data-key="15m"] .reading')));
-    assert.doesNotMatch(await text(".hero-value"), /777/);
     await close(other);
+  },
+
+  async "a hashrate and what it rests on change together"() {
+    // All from one moment: value, uncertainty with its shares, and interval, of the large number and of its window.
+    const look = () =>
+      opened.page.evaluate(() => {
+        const text = (selector) => document.querySelector(selector).textContent.trim();
+        const window = '.windows [data-key="15m"]';
+        return {
+          hero: [text(".hero-value"), text("[data-key=hero] .basis")].join(),
+          window: [text(`${window} .reading`), text(`${window} .basis`)].join(),
+          interval: text("[data-key=hero] .basis:last-child"),
+          whisker: document.querySelector(`${window} svg`).getAttribute("aria-label"),
+        };
+      });
+    const first = await look();
+    await until("other shares", async () => {
+      const now = await look();
+      assert.equal(now.hero, now.window);
+      assert.equal(now.interval.replace("95 %: ", ""), now.whisker.replace("95 % interval ", ""));
+      return now.hero !== first.hero;
+    });
+    await untouched();
   },
 
   async "a list of one worker ticks"(browser) {
@@ -106,6 +125,33 @@ await run({
     const before = await shown();
     await until("the poll", async () => (await shown()) !== before);
     await until("the word for it", async () => /every 5 s/.test(await other.page.locator("[data-link-state]").textContent()));
+    await close(other);
+  },
+
+  async "what a sidecar that does not answer said last loses its strength"(browser) {
+    const other = await open(browser);
+    const { page } = other;
+    const look = () =>
+      page.evaluate(() => ({
+        color: getComputedStyle(document.querySelector(".hero-value")).color,
+        row: getComputedStyle(document.querySelector("[data-sources] .health"), "::after").content,
+        opacity: getComputedStyle(document.querySelector(".canvas")).opacity,
+      }));
+    // A stream that is open could not be cut from here.
+    await page.route("**/api/v1/live*", (route) => route.abort());
+    await page.goto(base);
+    await until("the poll", async () => /every 5 s/.test(await page.locator("[data-link-state]").textContent()));
+    const strong = await look();
+    assert.deepEqual([strong.row, strong.opacity], ["none", "1"]);
+    await page.route("**/*", (route) => route.abort());
+    await until("the word for it", async () => /^Stale since/.test(await page.locator("[data-link-state]").textContent()));
+    const weak = await look();
+    assert.match(weak.row, /when last heard/);
+    assert.notEqual(weak.color, strong.color);
+    assert.ok(Number(weak.opacity) < 1);
+    await page.unroute("**/*");
+    await until("its strength again", async () => (await look()).color === strong.color);
+    assert.deepEqual(await look(), strong);
     await close(other);
   },
 

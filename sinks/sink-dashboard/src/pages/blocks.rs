@@ -10,6 +10,7 @@ use sink_sqlite::query::{BlockView, Overview, SourceView};
 use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
+use super::workers::identity;
 use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;
 
@@ -48,7 +49,7 @@ fn document(overview: &Overview, source: Option<&SourceView>, rows: &[BlockView]
             @if rows.is_empty() {
                 p.empty { "None since the history began. A new tip of the network is not a block of this source." }
             } @else {
-                (table(rows, frame.now_ms))
+                (table(rows, &frame))
             }
         }
     };
@@ -66,6 +67,7 @@ fn round(source: &SourceView) -> Markup {
             dt { "Round since" }
             dd {
                 @match &source.round {
+                    _ if source.role == "proxy" => { "not here: its shares go to the rounds of its pool" }
                     Some(round) => {
                         (numbers::moment(round.since_ms)) ", " (numbers::part(round.effort)) " of the mean effort; "
                         (numbers::chance(round.probability)) " of rounds take at least this much"
@@ -87,7 +89,7 @@ fn round(source: &SourceView) -> Markup {
     }
 }
 
-fn table(rows: &[BlockView], now_ms: u64) -> Markup {
+fn table(rows: &[BlockView], frame: &Frame<'_>) -> Markup {
     html! {
         div.frame tabindex="0" role="region" aria-label="Table: Blocks" {
             table {
@@ -104,9 +106,9 @@ fn table(rows: &[BlockView], now_ms: u64) -> Markup {
                     @for block in rows {
                         tr {
                             th scope="row" { @if block.height > 0 { (numbers::count(block.height.into())) } @else { (numbers::unknown()) } }
-                            td { (numbers::ago(block.found_ms, now_ms)) }
+                            td { (numbers::ago(block.found_ms, frame.now_ms)) }
                             td.wide { (numbers::moment(block.found_ms)) }
-                            td { @match &block.identity { Some(name) => { (numbers::untrusted(name)) } None => { (numbers::unknown()) } } }
+                            td { (identity(block.identity.as_deref(), frame)) }
                             td.wide { @match &block.block_hash { Some(hash) => { code { (hash) } } None => { (numbers::unknown()) } } }
                         }
                     }

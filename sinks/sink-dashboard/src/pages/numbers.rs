@@ -40,13 +40,19 @@ pub(super) fn reading(reading: &Reading) -> Markup {
 pub(super) fn basis(window: &WindowReading) -> String {
     let length = tight(window.window_ms);
     match &window.reading {
-        Reading::Measured(estimate) => format!("{} in {}", text::uncertainty(estimate), observed(window)),
+        Reading::Measured(estimate) => format!("{} in {}", uncertainty(estimate), observed(window)),
         Reading::ObservedZero { .. } => format!("no share in {}", observed(window)),
         Reading::Gap => format!("nothing observed in {length}"),
         Reading::WarmingUp { observed_ms } => format!("no share yet in {}", tight(*observed_ms)),
         Reading::Stale { age_ms, .. } => format!("source silent for {}", tight(*age_ms)),
         _ => length,
     }
+}
+
+/// One standard error and the number of shares, the latter as counts are written here.
+fn uncertainty(estimate: &Estimate) -> String {
+    let words = text::uncertainty(estimate);
+    words.replace(&format!(" {} share", estimate.shares), &format!(" {} share", count(estimate.shares)))
 }
 
 /// `5 m`, or `3 m of 5 m` where a part was not observed.
@@ -296,6 +302,19 @@ mod tests {
         assert_eq!(length(round_window(312_000)), "5 m");
         assert_eq!(length(round_window(3_633_000)), "1 h");
         assert_eq!(length(round_window(10_000)), "10 s");
+    }
+
+    #[test]
+    fn shares_are_counted_in_groups() {
+        let sample = mining_stats::Sample {
+            shares: 1_599,
+            work: 1_599.0,
+            work_squared: 1_599.0,
+            observed_ms: 60_000,
+            ..mining_stats::Sample::default()
+        };
+        let words = uncertainty(&sample.estimate().unwrap());
+        assert!(words.starts_with('±') && words.ends_with(" %, 1,599 shares"), "{words}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use sink_sqlite::query::{QuoteFilter, QuoteFlow, QuotePlace, QuoteReport, QuoteS
 use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
+use super::workers::identity;
 use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;
 
@@ -205,7 +206,7 @@ fn table(rows: &[QuoteView], frame: &Frame<'_>) -> Markup {
                                 @if let Some(code) = &quote.error_code { span.basis { (numbers::untrusted(code)) } }
                             }
                             td.number { @match &quote.amount { Some(amount) => { (numbers::digits(amount)) } None => { (numbers::unknown()) } } }
-                            td.wide { @match &quote.identity { Some(name) => { (numbers::untrusted(name)) } None => { (numbers::unknown()) } } }
+                            td.wide { (identity(quote.identity.as_deref(), frame)) }
                             td.wide { @match quote.created_ms { Some(at) => { (numbers::moment(at)) } None => { (numbers::unknown()) } } }
                             td.number {
                                 (took(quote.latency_ms))

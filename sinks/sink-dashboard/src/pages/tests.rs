@@ -179,6 +179,7 @@ fn online_is_who_is_connected_and_sent_a_share_lately() {
     let body = page(&bench, "/workers");
     let words = ["fast", "idle", "gone"].map(|name| presence(&body, name));
     assert_eq!(words, ["was online", "was connected, silent", "was not connected"]);
+    assert!(page(&bench, "/worker?name=fast&kind=identity").contains("was connected<"));
     assert!(body.contains("Unknown since <time") && body.contains("when there were 1 online"), "{body}");
 }
 
@@ -205,4 +206,24 @@ fn graphs_tell_their_ends_and_draw_single_points() {
     let body = page(&bench, "/");
     let ends = body.split("class=\"graph-ends\"").nth(1).unwrap().split("</p>").next().unwrap();
     assert_eq!(ends.matches("<time").count(), 2, "{ends}");
+}
+
+#[test]
+fn a_block_leads_to_its_finder() {
+    let mut bench = Bench::new();
+    bench.open(1, "a&b");
+    bench.share(1);
+    find_block(&mut bench, 7);
+    bench.pass(2_000);
+    let body = page(&bench, "/blocks");
+    assert!(body.contains("href=\"/worker?name=a%26b&amp;kind=identity\""), "{body}");
+    page(&bench, "/worker?name=a%26b&kind=identity");
+    assert!(body.contains("as the network's target was not told"), "{body}");
+}
+
+#[test]
+fn the_shares_of_a_translator_belong_to_no_round_of_its_own() {
+    let bench = Bench::with(Role::Proxy, |_| {});
+    let body = page(&bench, "/blocks");
+    assert!(body.contains("go to the rounds of its pool") && !body.contains("target was not told"), "{body}");
 }

@@ -362,7 +362,7 @@ fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, heard: &Heard) -> Ma
     html! {
         tr data-key=(worker.name) class=[silent.then_some("is-silent")] {
             th scope="row" {
-                a.name href=(address(worker, frame).text()) { (numbers::untrusted(&worker.name)) }
+                a.name href=(address(&worker.name, worker.is_miner, frame).text()) { (numbers::untrusted(&worker.name)) }
                 span.basis { (heard.words(worker)) }
             }
             td.number { (numbers::reading(&worker.window.reading)) span.basis { (numbers::basis(&worker.window)) } }
@@ -382,9 +382,16 @@ fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, heard: &Heard) -> Ma
 }
 
 /// The page of one worker.
-fn address(worker: &WorkerView, frame: &Frame<'_>) -> Address {
-    let kind = if worker.is_miner { "miner" } else { "identity" };
-    frame.address("/worker").with("name", worker.name.as_str()).with("kind", kind)
+fn address(name: &str, is_miner: bool, frame: &Frame<'_>) -> Address {
+    frame.address("/worker").with("name", name).with("kind", if is_miner { "miner" } else { "identity" })
+}
+
+/// The user_identity of a channel as a link to its page, where it is known.
+pub(super) fn identity(name: Option<&str>, frame: &Frame<'_>) -> Markup {
+    match name {
+        Some(name) => html! { a.name href=(address(name, false, frame).text()) { (numbers::untrusted(name)) } },
+        None => numbers::unknown(),
+    }
 }
 
 /// What the miner or vardiff declares; never a measurement.

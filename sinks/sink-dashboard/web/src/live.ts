@@ -6,10 +6,12 @@ import { isReading, readPage } from "./refresh";
 import { tick, type Update } from "./ticking";
 
 const STREAM = "/api/v1/live";
-/** How often the content is read while the stream works: windows and lists move slowly. */
+/** How often the content is read while the stream works: lists move slowly. */
 const CONTENT_EVERY_MS = 10_000;
-/** The page of one worker is short and nothing on it ticks. */
-const WORKER_EVERY_MS = 3_000;
+/** Hashrates over short windows do not: they come with all that they rest on, or they would contradict each other. */
+const HASHRATES_EVERY_MS = 3_000;
+/** Where such hashrates are. */
+const HASHRATES = ["/", "/worker"];
 /** After something happened, such as a block, the content is read so soon. */
 const SOON_MS = 1_000;
 /** How often the page is read while there is no stream. */
@@ -46,6 +48,9 @@ function heard(): void {
 }
 
 function show(state: LinkState): void {
+  const { dataset } = document.documentElement;
+  // Styles take the strength from what is not of now.
+  if (dataset.link !== state) dataset.link = state;
   const element = document.querySelector<HTMLElement>("[data-link-state]");
   if (!element) return;
   const since = timeText(inZone(heardServerTime));
@@ -103,7 +108,7 @@ function close(): void {
 }
 
 function contentEvery(): number {
-  return location.pathname === "/worker" ? WORKER_EVERY_MS : CONTENT_EVERY_MS;
+  return HASHRATES.includes(location.pathname) ? HASHRATES_EVERY_MS : CONTENT_EVERY_MS;
 }
 
 async function read(): Promise<void> {

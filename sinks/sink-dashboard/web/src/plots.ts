@@ -94,6 +94,17 @@ function marks(data: () => GraphData): uPlot.Plugin {
   };
 }
 
+/** Points without a neighbour, through which no line goes; where points are many, only these are drawn. */
+function alone(plot: uPlot, index: number, all: boolean): number[] | null {
+  if (all) return null;
+  const values = plot.data[index];
+  const found: number[] = [];
+  values?.forEach((value, place) => {
+    if (value != null && values[place - 1] == null && values[place + 1] == null) found.push(place);
+  });
+  return found.length > 0 ? found : null;
+}
+
 function series(kind: PlotKind): { series: uPlot.Series[]; bands: uPlot.Band[] } {
   const [accent, wash, bad] = [color("--accent"), color("--accent-wash"), color("--bad")];
   if (kind === "hashrate") {
@@ -103,7 +114,7 @@ function series(kind: PlotKind): { series: uPlot.Series[]; bands: uPlot.Band[] }
         {},
         { ...edge, label: "high" },
         { ...edge, label: "low" },
-        { label: "hashrate", stroke: accent, width: 1.6 },
+        { label: "hashrate", stroke: accent, width: 1.6, points: { size: 6, fill: accent, filter: alone } },
       ],
       bands: [{ series: [1, 2], fill: wash }],
     };

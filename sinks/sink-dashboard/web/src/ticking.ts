@@ -1,17 +1,7 @@
-// Numbers that move each second: taken from a live update and put where the server wrote them. Intervals and all else follow with
-// the content.
+// Counts that move each second: taken from a live update and put where the server wrote them. Hashrates come with the content,
+// together with the shares and the interval that they rest on.
 
 import { count, perCent, plural } from "./numbers";
-
-interface Reading {
-  state: string;
-}
-
-interface WindowReading {
-  window: string;
-  reading: Reading;
-  text: string;
-}
 
 interface SourceUpdate {
   publisher: string;
@@ -21,7 +11,6 @@ interface SourceUpdate {
   channels_open: number;
   miners_open: number;
   workers_online: number | null;
-  windows: WindowReading[];
   accepted: number;
   rejected: number;
   blocks: number;
@@ -70,29 +59,6 @@ function putTime(time: HTMLElement | null, ms: number | null): void {
   if (time && ms !== null && time.dataset.ms !== String(ms)) time.dataset.ms = String(ms);
 }
 
-/** The large number says what its window says. */
-function tickHero(window: string, value: string): void {
-  const hero = document.querySelector(`[data-ticks] [data-hero="${CSS.escape(window)}"] .hero-value`);
-  const unit = hero?.querySelector(".unit");
-  // Where nothing was measured there are words in its place.
-  if (!hero?.firstChild || !unit) return;
-  const space = value.indexOf(" ");
-  if (hero.textContent === value || space < 0) return;
-  hero.firstChild.textContent = value.slice(0, space);
-  unit.textContent = value.slice(space);
-}
-
-function tickWindows(windows: WindowReading[]): void {
-  for (const { window, reading, text } of windows) {
-    const place = document.querySelector(`[data-ticks] .windows [data-key="${CSS.escape(window)}"] .reading`);
-    // Only a measurement that stays one ticks; a change of state brings other words with it, which the server writes.
-    if (!place?.classList.contains("is-measured") || reading.state !== "measured") continue;
-    const value = text.split(/ (?:at least )?±/)[0] ?? text;
-    put(place, value);
-    tickHero(window, value);
-  }
-}
-
 export function tick(update: Update): void {
   const shown = document.querySelector<HTMLElement>("[data-source]")?.dataset.source;
   for (const source of update.sources) {
@@ -103,7 +69,6 @@ export function tick(update: Update): void {
     if (source.publisher !== shown) continue;
     tickPart("accepted", source.accepted, source.accepted + source.rejected);
     tickPart("rejected", source.rejected, source.accepted + source.rejected);
-    tickWindows(source.windows);
   }
   const rows = document.querySelector(".workers tbody");
   if (!rows) return;
