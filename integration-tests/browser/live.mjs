@@ -155,6 +155,32 @@ await run({
     await close(other);
   },
 
+  async "what stands above the page comes and goes without loading it anew"(browser) {
+    const other = await open(browser);
+    const { page } = other;
+    await page.goto(`${base}/workers`);
+    await page.evaluate(() => {
+      window.untouched = true;
+      document.querySelector("[data-key=not-ready]").place = "the same";
+    });
+    const banner = () => page.evaluate(() => {
+      const place = document.querySelector("[data-key=not-ready]");
+      return [window.untouched, place.place, place.getAttribute("role"), place.textContent].join();
+    });
+    assert.equal(await banner(), "true,the same,status,");
+    await page.route(`${base}/workers`, async (route) => {
+      const response = await route.fetch();
+      const made = await response.text();
+      const body = made.replace('data-key="not-ready" role="status">', "$&<p>no space left</p>");
+      assert.notEqual(body, made);
+      await route.fulfill({ response, body });
+    });
+    await until("the banner", async () => (await banner()) === "true,the same,status,no space left");
+    await page.unroute(`${base}/workers`);
+    await until("no banner", async () => (await banner()) === "true,the same,status,");
+    await close(other);
+  },
+
   async "a hidden tab asks nothing"(browser) {
     const other = await open(browser);
     await other.page.goto(base);
