@@ -1,12 +1,13 @@
 //! `/api/v1/summary` and `/api/v1/sources`.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{Overview, SourceView};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
+use super::query::Query;
 use super::shape::{Answered, json, table};
 use crate::live::message::SourceState;
 use crate::live::updater::source_state;

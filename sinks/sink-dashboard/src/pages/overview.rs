@@ -1,6 +1,6 @@
 //! The first page: the sources' health first, then the hashrate with what it rests on, then everything else at a glance.
 
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
@@ -11,6 +11,7 @@ use sink_sqlite::query::{GroupView, Overview, SourceView, Totals, WindowReading}
 use super::fault::PageError;
 use super::graph::{Graph, GraphLinks, GraphSubject};
 use super::marks::{MarkKind, Marks};
+use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::sources::{self, group, is_miner_side};
@@ -164,7 +165,7 @@ pub(super) fn glance(windows: &[WindowReading]) -> Markup {
         div.glance {
             div {
                 @if let Some(hero) = hero {
-                    p data-key="hero" data-hero=(hero.window) {
+                    p data-key="hero" {
                         span.hero-value { (large(&hero.reading)) }
                         span.basis { (numbers::basis(hero)) }
                         @if let Some(estimate) = hero.reading.measured() {

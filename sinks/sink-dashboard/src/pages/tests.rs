@@ -189,7 +189,7 @@ fn an_address_that_makes_no_sense_is_a_page_that_says_so() {
     bench.open(1, "rig");
     bench.share(1);
     assert_eq!(bench.get("/?range=banana").status, 200, "a range is only a wish");
-    for path in ["/workers?sort=luck", "/workers?page=x", "/worker?kind=identity", "/connections?page=x"] {
+    for path in ["/?from=x", "/workers?sort=luck", "/workers?page=x", "/worker?kind=identity", "/connections?page=x"] {
         let reply = bench.get(path);
         assert_eq!(reply.status, 400, "{path}: {}", reply.body);
         assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"), "{path}");

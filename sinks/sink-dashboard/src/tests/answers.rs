@@ -181,6 +181,7 @@ fn questions_that_make_no_sense_are_problems_with_words() {
         "quotes/report?window=x".to_owned(),
         "events?cursor=x".to_owned(),
         "alerts?format=json&format=csv".to_owned(),
+        "sources?format=json&format=csv".to_owned(),
     ] {
         let problem = bench.get(&format!("/api/v1/{path}")).problem(400);
         let detail = problem["detail"].as_str().unwrap();
