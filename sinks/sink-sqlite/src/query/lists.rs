@@ -154,28 +154,34 @@ pub(super) struct Latest {
 
 /// Looks at the open connections and the one that opened last, by index: a worker may have thousands of closed ones.
 pub(super) fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<Latest, QueryError> {
-    let (open, last) = if is_miner {
+    // A connection that was made a moment ago has no share yet; the one before it has.
+    let (open, last, share) = if is_miner {
         (
             "SELECT count(*), max(last_share_at) FROM miners WHERE identity = ?1 AND disconnected_at IS NULL",
-            "SELECT last_share_at, target, declared_hashrate, user_agent FROM miners WHERE identity = ?1
+            "SELECT target, declared_hashrate, user_agent FROM miners WHERE identity = ?1
+             ORDER BY connected_at DESC LIMIT 1",
+            "SELECT last_share_at FROM miners WHERE identity = ?1 AND last_share_at IS NOT NULL
              ORDER BY connected_at DESC LIMIT 1",
         )
     } else {
         (
             "SELECT count(*), max(last_share_at) FROM channels WHERE identity = ?1 AND closed_at IS NULL",
-            "SELECT last_share_at, target, nominal_hashrate, NULL FROM channels WHERE identity = ?1
+            "SELECT target, nominal_hashrate, NULL FROM channels WHERE identity = ?1
+             ORDER BY opened_at DESC LIMIT 1",
+            "SELECT last_share_at FROM channels WHERE identity = ?1 AND last_share_at IS NOT NULL
              ORDER BY opened_at DESC LIMIT 1",
         )
     };
     let (open, open_share): (u64, Option<u64>) =
         conn.prepare_cached(open)?.query_row([series], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let share: Option<u64> = conn.prepare_cached(share)?.query_row([series], |row| row.get(0)).optional()?;
     let last = conn.prepare_cached(last)?.query_row([series], |row| {
         Ok(Latest {
             open,
-            last_share_ms: open_share.max(row.get(0)?),
-            target: row.get(1)?,
-            declared_hashrate: row.get(2)?,
-            user_agent: row.get(3)?,
+            last_share_ms: open_share.max(share),
+            target: row.get(0)?,
+            declared_hashrate: row.get(1)?,
+            user_agent: row.get(2)?,
         })
     });
     Ok(last.optional()?.unwrap_or_default())

@@ -73,6 +73,10 @@ fn workers_are_listed_in_one_order_with_pages() {
     let connections = history.connections("pool-a", 10).unwrap();
     assert_eq!(connections.len(), 3);
     assert_eq!(connections.iter().map(|c| c.accepted).sum::<u64>(), 60 + 60 + 1);
+    // Whoever has just come back had its last share before.
+    fixture.events(&[opened(4, "alice", now)]);
+    let alice = History::open(&fixture.path()).unwrap().workers("pool-a", 5 * MINUTE, now, None, 1).unwrap().remove(0);
+    assert_eq!(alice.last_share_ms, all[0].last_share_ms);
 }
 
 #[test]
