@@ -208,3 +208,18 @@ fn facts_about_the_source_and_its_round() {
     let round = source.round.unwrap();
     assert!((round.effort - 120.0 / 256.0).abs() < 1e-4, "{}", round.effort);
 }
+
+#[test]
+fn what_is_open_is_counted_by_the_index_of_what_is_open() {
+    let fixture = Fixture::new();
+    let conn = super::read(&fixture.path());
+    for (table, closed, index) in [
+        ("downstreams", "disconnected_at", "downstreams_open"),
+        ("channels", "closed_at", "channels_open"),
+        ("miners", "disconnected_at", "miners_open"),
+    ] {
+        let sql = format!("EXPLAIN QUERY PLAN SELECT count(*) FROM {table} WHERE source = ?1 AND {closed} IS NULL");
+        let plan: String = conn.query_row(&sql, [1], |row| row.get(3)).unwrap();
+        assert!(plan.contains(&format!("INDEX {index} ")), "{plan}");
+    }
+}
