@@ -12,7 +12,8 @@ use crate::sidecar_process::{Sidecar, binary, free_address};
 use crate::table::{Limit, Table};
 
 pub(crate) const WORKERS: u32 = 1_000;
-/// Names a file that is used and kept: making the year takes minutes.
+/// Names a file that is kept, and of which a copy is used: making the year takes minutes, and a run leaves the traces of
+/// millions of events in it.
 const KEPT: &str = "HASHPOOL_YEAR_DATABASE";
 
 /// The file, and the folder that goes with it.
@@ -26,12 +27,16 @@ impl Year {
     pub(crate) fn make(table: &mut Table, days: u32) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("sidecar-year").tempdir()?;
         let kept = std::env::var_os(KEPT).map(PathBuf::from);
-        let path = kept.unwrap_or_else(|| folder.path().join("stats.db"));
-        if !path.exists() {
-            let written = YearDatabase { workers: WORKERS, days, ..YearDatabase::until_now() }.write(&path)?;
+        let path = folder.path().join("stats.db");
+        let made = kept.unwrap_or_else(|| path.clone());
+        if !made.exists() {
+            let written = YearDatabase { workers: WORKERS, days, ..YearDatabase::until_now() }.write(&made)?;
             let what = format!("history of {days} days, {WORKERS} workers");
             table.add(format!("{what}: rows of sums"), written.rows as f64, "", Limit::None);
             table.add(format!("{what}: to make it"), written.took.as_secs_f64(), "s", Limit::None);
+        }
+        if made != path {
+            std::fs::copy(&made, &path).with_context(|| format!("cannot copy {}", made.display()))?;
         }
         let size = std::fs::metadata(&path)?.len() as f64 / f64::from(1 << 20);
         table.add("size of the history", size, "MiB", Limit::None);
