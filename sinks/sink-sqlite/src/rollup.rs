@@ -11,7 +11,7 @@ use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 
 use crate::error::HistoryError;
-use crate::kept::{DAY_MS, Kept};
+use crate::kept::Kept;
 use crate::schema::{Level, Table};
 
 /// Gathered buckets at most; more are written before the transaction ends (an event stream with wild timestamps).
@@ -282,92 +282,80 @@ impl TableSql {
 /// minutes are not kept any more, whole hours go.
 pub(crate) fn strike(conn: &Connection, source: i64, from: u64, to: u64, kept: &Kept) -> Result<(), HistoryError> {
     const HOUR: u64 = Tier::OneHour.width_ms();
-    let minutes_from = kept.since(Tier::OneMinute).div_ceil(HOUR) * HOUR;
-    if from < kept.since(Tier::OneMinute) {
-        strike_hours(conn, source, from / HOUR * HOUR, (to.div_ceil(HOUR) * HOUR).min(minutes_from))?;
+    let minutes_since = kept.since(Tier::OneMinute);
+    if from >= minutes_since {
+        return strike_minutes(conn, source, from, to);
     }
-    let from = if from < kept.since(Tier::OneMinute) { minutes_from } else { from };
-    if from < to { strike_minutes(conn, source, from, to) } else { Ok(()) }
+    let minutes_from = minutes_since.div_ceil(HOUR) * HOUR;
+    strike_hours(conn, source, from / HOUR * HOUR, (to.div_ceil(HOUR) * HOUR).min(minutes_from))?;
+    if minutes_from < to { strike_minutes(conn, source, minutes_from, to) } else { Ok(()) }
 }
 
 /// Whole hours become unrated, with every finer bucket of theirs that is left.
 fn strike_hours(conn: &Connection, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
-    let day = format!("h.bucket - h.bucket % {DAY_MS}");
-    for (table, bucket, hours) in
-        [(Table::SettledDays, day.as_str(), "settled_1h"), (Table::Level(Level::Total), "0", "hours")]
-    {
-        conn.prepare_cached(&format!(
-            "UPDATE {rollup} AS u SET unrated_shares = u.unrated_shares + d.shares,
-               unrated_work = u.unrated_work + d.work, unrated_work_squared = u.unrated_work_squared + d.squares
-             FROM (SELECT {bucket} AS bucket, h.series AS series,
-                     sum(h.accepted - h.invalid_target - h.unrated_shares) AS shares, sum(h.work - h.unrated_work) AS work,
-                     sum(h.work_squared - h.unrated_work_squared) AS squares
-                   FROM series s JOIN {hours} h ON h.series = s.id
-                   WHERE h.bucket >= ?2 AND h.bucket < ?3 AND s.source = ?1 GROUP BY 1, 2) AS d
-             WHERE u.bucket = d.bucket AND u.series = d.series",
-            rollup = table.rollup()
-        ))?
-        .execute(params![source, from, to])?;
-    }
+    add_unrated(conn, Table::SettledDays, "settled_1h", "true", source, from, to)?;
+    add_unrated(conn, Table::Level(Level::Total), "hours", "true", source, from, to)?;
     for table in Table::ALL {
-        if matches!(table, Table::SettledDays | Table::Level(Level::Total)) {
-            continue;
+        if !matches!(table, Table::SettledDays | Table::Level(Level::Total)) {
+            unrate(conn, table, "true", source, from, to)?;
         }
-        conn.prepare_cached(&format!(
-            "UPDATE {} SET unrated_shares = accepted - invalid_target, unrated_work = work,
-               unrated_work_squared = work_squared
-             WHERE bucket >= ?2 AND bucket < ?3 AND series IN (SELECT id FROM series WHERE source = ?1)",
-            table.rollup()
-        ))?
-        .execute(params![source, from, to])?;
     }
     Ok(())
 }
 
 fn strike_minutes(conn: &Connection, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
-    let minute = Level::Tier(Tier::OneMinute).suffix();
-    let hour = format!("m.bucket - m.bucket % {}", Tier::OneHour.width_ms());
     // A row of hours that moves takes its unrated part along, so each hour is struck where it has a row.
-    let has_row = format!("EXISTS (SELECT 1 FROM rollup_1h h WHERE h.bucket = {hour} AND h.series = m.series)");
-    for (table, bucket, which) in [
-        (Table::Level(Level::Tier(Tier::FiveMinutes)), format!("m.bucket - m.bucket % {FIVE_MINUTES}"), "true"),
-        (Table::HOURS, hour.clone(), "true"),
-        (Table::SettledHours, hour.clone(), &format!("NOT {has_row}")),
-        (Table::SettledDays, format!("m.bucket - m.bucket % {DAY_MS}"), &format!("NOT {has_row}")),
-        (Table::Level(Level::Total), "0".to_owned(), "true"),
+    let hour = format!("f.bucket - f.bucket % {}", Tier::OneHour.width_ms());
+    let is_settled = format!("NOT EXISTS (SELECT 1 FROM rollup_1h h WHERE h.bucket = {hour} AND h.series = f.series)");
+    for (table, which) in [
+        (Table::Level(Level::Tier(Tier::FiveMinutes)), "true"),
+        (Table::HOURS, "true"),
+        (Table::SettledHours, &*is_settled),
+        (Table::SettledDays, &*is_settled),
+        (Table::Level(Level::Total), "true"),
     ] {
-        conn.prepare_cached(&format!(
-            "UPDATE {rollup} AS u SET unrated_shares = u.unrated_shares + d.shares,
-               unrated_work = u.unrated_work + d.work, unrated_work_squared = u.unrated_work_squared + d.squares
-             FROM (SELECT {bucket} AS bucket, m.series AS series,
-                     sum(m.accepted - m.invalid_target - m.unrated_shares) AS shares, sum(m.work - m.unrated_work) AS work,
-                     sum(m.work_squared - m.unrated_work_squared) AS squares
-                   FROM rollup_{minute} m JOIN series s ON s.id = m.series
-                   WHERE m.bucket >= ?2 AND m.bucket < ?3 AND s.source = ?1 AND {which} GROUP BY 1, 2) AS d
-             WHERE u.bucket = d.bucket AND u.series = d.series",
-            rollup = table.rollup()
-        ))?
-        .execute(params![source, from, to])?;
+        add_unrated(conn, table, "rollup_1m", which, source, from, to)?;
     }
+    unrate(conn, Table::Level(Level::Tier(Tier::TenSeconds)), "levels & 1", source, from, to)?;
+    unrate(conn, Table::Level(Level::Tier(Tier::OneMinute)), "levels & 2", source, from, to)?;
     // Series whose finest tier is five minutes lose the whole of it.
-    let ranges = [
-        (Tier::TenSeconds, from, to, "levels & 1"),
-        (Tier::OneMinute, from, to, "levels & 2"),
-        (
-            Tier::FiveMinutes,
-            from / FIVE_MINUTES * FIVE_MINUTES,
-            to.div_ceil(FIVE_MINUTES) * FIVE_MINUTES,
-            "levels & 3 = 0",
-        ),
-    ];
-    for (tier, from, to, which) in ranges {
-        conn.prepare_cached(&format!(
-            "UPDATE rollup_{suffix} SET unrated_shares = accepted - invalid_target, unrated_work = work,
-               unrated_work_squared = work_squared
-             WHERE bucket >= ?2 AND bucket < ?3 AND series IN (SELECT id FROM series WHERE source = ?1 AND {which})",
-            suffix = tier.name()
-        ))?
-        .execute(params![source, from, to])?;
-    }
+    let (from, to) = (from / FIVE_MINUTES * FIVE_MINUTES, to.div_ceil(FIVE_MINUTES) * FIVE_MINUTES);
+    unrate(conn, Table::Level(Level::Tier(Tier::FiveMinutes)), "levels & 3 = 0", source, from, to)
+}
+
+/// Adds to the unrated part of a table's buckets what is still rated in the `finer` buckets `f` of which they are made.
+fn add_unrated(
+    conn: &Connection,
+    table: Table,
+    finer: &str,
+    which: &str,
+    source: i64,
+    from: u64,
+    to: u64,
+) -> Result<(), HistoryError> {
+    conn.prepare_cached(&format!(
+        "UPDATE {rollup} AS u SET unrated_shares = u.unrated_shares + d.shares,
+           unrated_work = u.unrated_work + d.work, unrated_work_squared = u.unrated_work_squared + d.squares
+         FROM (SELECT {bucket} AS bucket, f.series AS series,
+                 sum(f.accepted - f.invalid_target - f.unrated_shares) AS shares, sum(f.work - f.unrated_work) AS work,
+                 sum(f.work_squared - f.unrated_work_squared) AS squares
+               FROM {finer} f JOIN series s ON s.id = f.series
+               WHERE f.bucket >= ?2 AND f.bucket < ?3 AND s.source = ?1 AND {which} GROUP BY 1, 2) AS d
+         WHERE u.bucket = d.bucket AND u.series = d.series",
+        rollup = table.rollup(),
+        bucket = table.bucket_sql("f.bucket"),
+    ))?
+    .execute(params![source, from, to])?;
+    Ok(())
+}
+
+/// Makes all of a table's buckets unrated, of the series `which`.
+fn unrate(conn: &Connection, table: Table, which: &str, source: i64, from: u64, to: u64) -> Result<(), HistoryError> {
+    conn.prepare_cached(&format!(
+        "UPDATE {} SET unrated_shares = accepted - invalid_target, unrated_work = work, unrated_work_squared = work_squared
+         WHERE bucket >= ?2 AND bucket < ?3 AND series IN (SELECT id FROM series WHERE source = ?1 AND {which})",
+        table.rollup()
+    ))?
+    .execute(params![source, from, to])?;
     Ok(())
 }

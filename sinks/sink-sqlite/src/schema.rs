@@ -7,6 +7,7 @@ use mining_stats::Tier;
 use rusqlite::{Connection, TransactionBehavior};
 
 use crate::error::HistoryError;
+use crate::kept::DAY_MS;
 use crate::settling::start_of_day;
 
 /// `PRAGMA application_id` of a history file ("HPSC"): tells it from other SQLite files.
@@ -135,6 +136,16 @@ impl Table {
             Self::Level(level) => level.bucket_of(time_ms),
             Self::SettledHours => Tier::OneHour.bucket_of(time_ms),
             Self::SettledDays => start_of_day(time_ms),
+        }
+    }
+
+    /// [`Self::bucket_of`] in SQL.
+    pub(crate) fn bucket_sql(self, time: &str) -> String {
+        match self {
+            Self::Level(Level::Total) => "0".to_owned(),
+            Self::Level(Level::Tier(tier)) => format!("{time} - {time} % {}", tier.width_ms()),
+            Self::SettledHours => format!("{time} - {time} % {}", Tier::OneHour.width_ms()),
+            Self::SettledDays => format!("{time} - {time} % {DAY_MS}"),
         }
     }
 

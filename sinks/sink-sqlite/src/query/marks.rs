@@ -44,20 +44,12 @@ impl History {
             // Time in which a publisher was not connected is a gap of the graph itself.
             losses: latest(
                 &tx,
-                "kind, start_at, end_at, events, reason",
+                LossView::COLUMNS,
                 "losses WHERE source = ?1 AND end_at >= ?2 AND start_at <= ?3 AND kind <> 'unseen'
                  ORDER BY end_at DESC, id DESC",
                 range,
                 limit,
-                |row| {
-                    Ok(LossView {
-                        kind: row.get(0)?,
-                        from_ms: row.get(1)?,
-                        to_ms: row.get(2)?,
-                        events: row.get(3)?,
-                        reason: row.get(4)?,
-                    })
-                },
+                LossView::of_row,
             )?,
         })
     }

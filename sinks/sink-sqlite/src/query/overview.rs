@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use mining_stats::reading::Circumstances;
 use mining_stats::{RejectReason, Sv1Difficulty, luck};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::Serialize;
 use stats_sv2::Role;
 
@@ -182,6 +182,21 @@ pub struct LossView {
     pub reason: String,
 }
 
+impl LossView {
+    /// The columns that [`Self::of_row`] reads.
+    pub(super) const COLUMNS: &str = "kind, start_at, end_at, events, reason";
+
+    pub(super) fn of_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Self {
+            kind: row.get(0)?,
+            from_ms: row.get(1)?,
+            to_ms: row.get(2)?,
+            events: row.get(3)?,
+            reason: row.get(4)?,
+        })
+    }
+}
+
 pub(super) fn overview(conn: &Connection, now_ms: u64) -> Result<Overview, QueryError> {
     let damaged_files = conn
         .query_row("SELECT value FROM meta WHERE key = 'damaged_files'", [], |row| row.get(0))
@@ -291,18 +306,10 @@ fn tip(conn: &Connection, source: i64) -> Result<Option<TipView>, QueryError> {
 }
 
 fn losses(conn: &Connection, source: i64) -> Result<Vec<LossView>, QueryError> {
-    let mut rows = conn.prepare_cached(
-        "SELECT kind, start_at, end_at, events, reason FROM losses WHERE source = ?1 ORDER BY id DESC LIMIT ?2",
-    )?;
-    let rows = rows.query_map(params![source, MAX_LISTED], |row| {
-        Ok(LossView {
-            kind: row.get(0)?,
-            from_ms: row.get(1)?,
-            to_ms: row.get(2)?,
-            events: row.get(3)?,
-            reason: row.get(4)?,
-        })
-    })?;
+    let columns = LossView::COLUMNS;
+    let mut rows =
+        conn.prepare_cached(&format!("SELECT {columns} FROM losses WHERE source = ?1 ORDER BY id DESC LIMIT ?2"))?;
+    let rows = rows.query_map(params![source, MAX_LISTED], LossView::of_row)?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
