@@ -84,6 +84,14 @@ impl Running {
         }
     }
 
+    /// Until every sink has taken all that there is.
+    pub(crate) fn wait_until_taken(&self) {
+        self.wait_for("/pipeline", |_, body| {
+            let page: serde_json::Value = serde_json::from_str(body).unwrap();
+            page["sinks"].as_object().unwrap().values().all(|sink| sink["ledger"]["pending"] == 0)
+        });
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
