@@ -57,6 +57,8 @@ pub(super) fn settle(path: &Path, end: UnixMillis) -> Result<()> {
     while reader.query_row(LEFT, [], |row| row.get(0))? {
         sink.maintain(end)?;
     }
+    // The last connection to close moves the WAL into the file, and one that only reads cannot.
+    drop(reader);
     sink.close()?;
     Ok(())
 }

@@ -30,6 +30,7 @@ fn the_tiers_agree_the_history_reads_them_and_a_sink_goes_on() {
     let year = YearDatabase { workers: 6, days: 15, quotes: 400, end: END };
     year.write(&path).unwrap();
     assert!(year.write(&path).is_err(), "it never writes over a file");
+    assert!(!path.with_extension("db-wal").exists(), "the file is whole");
     let whole = sums(&path, "rollup_total", 0, 0);
     for (table, kind) in [("hours", 0), ("hours", 1), ("rollup_total", 1), ("rollup_5m", 0), ("rollup_5m", 2)] {
         assert!(close(sums(&path, table, kind, 0), whole), "{table} {kind}");

@@ -52,8 +52,9 @@ fn with(table: &mut Table, year: &Year, seconds: Duration, alone_rate: f64, alon
     let address = address.context("this sidecar has a dashboard")?;
     let _pool = Pool::start(&sidecar, RATE)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let ask = |path: &dyn Fn(u64) -> String| runtime.block_on(ask(&address, seconds, path));
-    let ask_first = |path: &dyn Fn(u64) -> String| runtime.block_on(ask_once(&address, path));
+    let ask_for = |time, path: &dyn Fn(u64) -> String| runtime.block_on(ask(&address, time, path));
+    let ask_first = |path: &dyn Fn(u64) -> String| ask_for(None, path);
+    let ask = |path: &dyn Fn(u64) -> String| ask_for(Some(seconds), path);
     let what = format!("{CLIENTS} clients, {RATE} events/s");
     let worker = |number: u64| format!("sim.rig-{:04}", number % u64::from(WORKERS) + 1);
     let (rate, ()) = rate_during(&sidecar, || {
@@ -108,12 +109,12 @@ fn p99(mut times: Vec<f64>) -> f64 {
     times.get((times.len().saturating_sub(1)) * 99 / 100).copied().unwrap_or(f64::NAN)
 }
 
-/// Each client has a connection and asks five times a second. Answers are kept for a second: clients that asked without a
-/// pause would be given the same ones over and over, and their percentiles would hide how long a fresh one takes. Returns
-/// milliseconds.
-async fn ask(address: &str, time: Duration, path: &dyn Fn(u64) -> String) -> Result<Vec<f64>> {
+/// Each client has a connection and asks five times a second for some time. Answers are kept for a second: clients that
+/// asked without a pause would be given the same ones over and over, and their percentiles would hide how long a fresh one
+/// takes. Without a time each client asks each of its questions once. Returns milliseconds.
+async fn ask(address: &str, time: Option<Duration>, path: &dyn Fn(u64) -> String) -> Result<Vec<f64>> {
     const EVERY: Duration = Duration::from_millis(200);
-    let end = Instant::now() + time;
+    let begin = Instant::now();
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
         let (paths, address) = (questions_of(client, path), address.to_owned());
@@ -121,55 +122,35 @@ async fn ask(address: &str, time: Duration, path: &dyn Fn(u64) -> String) -> Res
             let mut sender = connect(&address).await?;
             let mut times = Vec::new();
             // Spread over the period, as people are.
-            tokio::time::sleep(EVERY.mul_f64(client as f64 / CLIENTS as f64)).await;
-            let mut timer = tokio::time::interval(EVERY);
+            let first = begin + EVERY.mul_f64(client as f64 / CLIENTS as f64);
+            let mut timer = tokio::time::interval_at(first.into(), EVERY);
             timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
-            for path in paths.iter().cycle() {
-                timer.tick().await;
-                let begin = Instant::now();
-                if begin >= end {
-                    break;
+            let questions = if time.is_some() { usize::MAX } else { paths.len() };
+            for path in paths.iter().cycle().take(questions) {
+                if let Some(time) = time {
+                    timer.tick().await;
+                    if begin.elapsed() >= time {
+                        break;
+                    }
                 }
+                let asked = Instant::now();
                 get(&mut sender, &address, path).await?;
-                times.push(begin.elapsed().as_secs_f64() * 1e3);
+                times.push(asked.elapsed().as_secs_f64() * 1e3);
             }
             anyhow::Ok(times)
         });
     }
-    joined(clients).await
-}
-
-/// Each client asks each of its questions once. Returns milliseconds.
-async fn ask_once(address: &str, path: &dyn Fn(u64) -> String) -> Result<Vec<f64>> {
-    let mut clients = JoinSet::new();
-    for client in 0..CLIENTS {
-        let (paths, address) = (questions_of(client, path), address.to_owned());
-        clients.spawn(async move {
-            let mut sender = connect(&address).await?;
-            let mut times = Vec::new();
-            for path in &paths {
-                let begin = Instant::now();
-                get(&mut sender, &address, path).await?;
-                times.push(begin.elapsed().as_secs_f64() * 1e3);
-            }
-            anyhow::Ok(times)
-        });
+    let mut times = Vec::new();
+    while let Some(client) = clients.join_next().await {
+        times.extend(client.context("a client panicked")??);
     }
-    joined(clients).await
+    Ok(times)
 }
 
 /// The different questions of one client.
 fn questions_of(client: u64, path: &dyn Fn(u64) -> String) -> Vec<String> {
     const QUESTIONS: u64 = 40;
     (0..QUESTIONS).map(|question| path(client * QUESTIONS + question)).collect()
-}
-
-async fn joined(mut clients: JoinSet<Result<Vec<f64>>>) -> Result<Vec<f64>> {
-    let mut times = Vec::new();
-    while let Some(client) = clients.join_next().await {
-        times.extend(client.context("a client panicked")??);
-    }
-    Ok(times)
 }
 
 /// A connection that is kept.

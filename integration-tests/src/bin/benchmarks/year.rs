@@ -36,6 +36,13 @@ impl Year {
             table.add(format!("{what}: to make it"), written.took.as_secs_f64(), "s", Limit::None);
         }
         if made != path {
+            let log = made.with_extension("db-wal");
+            ensure!(
+                std::fs::metadata(&log).map_or(0, |log| log.len()) == 0,
+                "{} has a log that is not in it yet ({}); open and close it with sqlite3 first",
+                made.display(),
+                log.display()
+            );
             std::fs::copy(&made, &path).with_context(|| format!("cannot copy {}", made.display()))?;
         }
         let size = std::fs::metadata(&path)?.len() as f64 / f64::from(1 << 20);
