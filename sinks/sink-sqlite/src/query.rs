@@ -27,7 +27,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 pub use crate::quote::{QuoteStage, QuoteState};
 pub use downstreams::DownstreamView;
 pub use lists::{BlockView, ConnectionView, WorkerView};
-pub use marks::{BlockMark, LatestOf, MarksView};
+pub use marks::{BlockMark, LatestOf, MarksView, Outage};
 pub use miners::{MinerView, UserAgentView};
 pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
 pub use publishers::PublisherView;

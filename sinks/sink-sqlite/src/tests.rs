@@ -4,6 +4,7 @@ mod contract;
 mod exactly_once;
 mod file;
 mod losses;
+mod marks;
 mod migration;
 mod miners;
 mod objects;
@@ -20,7 +21,9 @@ use mining_stats::Target;
 use rusqlite::{Connection, OpenFlags, Params};
 use sidecar_core::{BlockingSink, Durability, JournalId, Record};
 use sink_contract::{SyntheticJournal, SyntheticSession};
-use stats_sv2::event::{ChannelOpened, Heartbeat, MinerConnected, MinerShareSubmitted, SessionEnded, ShareSubmitted};
+use stats_sv2::event::{
+    BlockFound, ChannelOpened, Heartbeat, MinerConnected, MinerShareSubmitted, SessionEnded, ShareSubmitted,
+};
 use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Text, U256, UnixMillis};
 
 use crate::{SqliteSettings, SqliteSink};
@@ -156,6 +159,17 @@ fn opened(downstream: u32, identity: &str, at: u64) -> Event<'_> {
 
 fn heartbeat(at: u64) -> Event<'static> {
     Event::Heartbeat(Heartbeat { timestamp: UnixMillis(at), flags: 0 })
+}
+
+/// A block of downstream 1.
+fn block(height: u32, at: u64) -> Event<'static> {
+    Event::BlockFound(BlockFound {
+        downstream_id: DownstreamId(1),
+        channel_id: ChannelId(1),
+        timestamp: UnixMillis(at),
+        height,
+        block_hash: hash(height as u8),
+    })
 }
 
 fn miner(id: u32, name: &str, at: u64) -> Event<'_> {

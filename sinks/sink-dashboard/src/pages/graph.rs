@@ -102,7 +102,7 @@ impl Graph {
             };
             let range = range.resolve(now_ms, begins_ms);
             let Range { from_ms, to_ms, .. } = range;
-            let marks = Marks::of(history.marks(&publisher, from_ms, to_ms, MAX_MARKS)?, from_ms);
+            let marks = Marks::of(history.marks(&publisher, from_ms, to_ms, now_ms, MAX_MARKS)?, from_ms, now_ms);
             let mut answer = history.series(&SeriesQuery { publisher, subject: of, from_ms, to_ms, points })?;
             without_the_unfinished(&mut answer, now_ms);
             Ok(Self { range, answer, marks, is_part })

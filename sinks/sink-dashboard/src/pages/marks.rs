@@ -1,7 +1,7 @@
-//! What graphs mark beside their values: blocks, restarts of the publisher, and outages.
+//! What graphs mark beside their values: blocks, restarts of the publisher, and outages: times without data, and losses.
 
 use serde::Serialize;
-use sink_sqlite::query::{LossView, MarksView};
+use sink_sqlite::query::{LossView, MarksView, Outage};
 
 use super::numbers;
 
@@ -47,9 +47,9 @@ pub(super) struct Marks {
 }
 
 impl Marks {
-    /// From what the history says about a range that begins at `from_ms`.
-    pub(super) fn of(view: MarksView, from_ms: u64) -> Self {
-        let totals = [view.blocks.total, view.restarts.total, view.losses.total];
+    /// From what the history says, as of `now_ms`, about a range that begins at `from_ms`.
+    pub(super) fn of(view: MarksView, from_ms: u64, now_ms: u64) -> Self {
+        let totals = [view.blocks.total, view.restarts.total, view.outages.total + view.losses.total];
         let mut list = Vec::new();
         for block in view.blocks.latest {
             let text = match block.height {
@@ -61,9 +61,13 @@ impl Marks {
         for at_ms in view.restarts.latest {
             list.push(Mark { kind: MarkKind::Restart, at_ms, text: "publisher started anew".to_owned() });
         }
+        // What began earlier is marked where the range begins.
+        for outage in view.outages.latest {
+            let at_ms = outage.from_ms.max(from_ms);
+            list.push(Mark { kind: MarkKind::Outage, at_ms, text: without_data(&outage, now_ms) });
+        }
         for loss in view.losses.latest {
-            // One that began earlier is marked where the range begins.
-            list.push(Mark { kind: MarkKind::Outage, at_ms: loss.from_ms.max(from_ms), text: outage(&loss) });
+            list.push(Mark { kind: MarkKind::Outage, at_ms: loss.from_ms.max(from_ms), text: disturbed(&loss) });
         }
         list.sort_by_key(|mark| std::cmp::Reverse(mark.at_ms));
         Self { list, totals }
@@ -82,7 +86,14 @@ impl Marks {
     }
 }
 
-fn outage(loss: &LossView) -> String {
+fn without_data(outage: &Outage, now_ms: u64) -> String {
+    let length = numbers::length(outage.to_ms.unwrap_or(now_ms).saturating_sub(outage.from_ms));
+    let so_far = if outage.to_ms.is_none() { " so far" } else { "" };
+    let reason = if outage.had_stopped { ": the publisher had stopped" } else { "" };
+    format!("no data for {length}{so_far}{reason}")
+}
+
+fn disturbed(loss: &LossView) -> String {
     let words = match loss.events {
         0 => format!("feed disturbed ({})", loss.kind),
         events => format!("{} lost ({})", numbers::plural(events, "event"), loss.kind),
@@ -100,6 +111,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn outages_say_how_long_and_why() {
+        let outage = |to_ms, had_stopped| Outage { from_ms: 1_000, to_ms, had_stopped };
+        assert_eq!(
+            without_data(&outage(Some(3_601_000), true), 9_000_000),
+            "no data for 1 h: the publisher had stopped"
+        );
+        assert_eq!(without_data(&outage(None, false), 61_000), "no data for 1 m so far");
+    }
+
+    #[test]
     fn what_is_not_marked_is_said() {
         let blocks = LatestOf { latest: vec![BlockMark { found_ms: 5, height: 7 }; 500], total: 1_234 };
         let losses = LatestOf {
@@ -112,10 +133,11 @@ mod tests {
             }],
             total: 1,
         };
-        let marks = Marks::of(MarksView { blocks, losses, ..MarksView::default() }, 3);
+        let outages = LatestOf { latest: vec![Outage { from_ms: 2, to_ms: None, had_stopped: false }], total: 1 };
+        let marks = Marks::of(MarksView { blocks, outages, losses, ..MarksView::default() }, 3, 60_002);
         assert_eq!(marks.words(MarkKind::Block), "1,234 blocks (the newest 500 are marked)");
-        assert_eq!(marks.words(MarkKind::Outage), "1 outage");
-        let outage = marks.list.last().unwrap();
-        assert_eq!((outage.at_ms, &*outage.text), (3, "2 events lost (missing), 4 s"));
+        assert_eq!(marks.words(MarkKind::Outage), "2 outages");
+        let outages: Vec<(u64, &str)> = marks.list[500..].iter().map(|mark| (mark.at_ms, &*mark.text)).collect();
+        assert_eq!(outages, [(3, "no data for 1 m so far"), (3, "2 events lost (missing), 4 s")]);
     }
 }

@@ -45,8 +45,9 @@ pub(super) async fn page(
         Some(source) => Graph::ask(&state, source, GraphSubject::Source, range, None).await?,
         None => None,
     };
-    let story = of_source(&state, source, |history, publisher| {
-        let happened = Marks::of(history.marks(publisher, 0, u64::MAX, MAX_HAPPENED)?, 0);
+    let now_ms = state.now_ms();
+    let story = of_source(&state, source, move |history, publisher| {
+        let happened = Marks::of(history.marks(publisher, 0, u64::MAX, now_ms, MAX_HAPPENED)?, 0, now_ms);
         Ok(Story { begins_ms: history.begins(publisher)?, happened })
     });
     let story = story.await?;

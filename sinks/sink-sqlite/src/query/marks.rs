@@ -1,6 +1,10 @@
-//! What graphs mark beside their values: blocks, new sessions and losses between two moments; and when a history begins.
+//! What graphs mark beside their values: blocks, new sessions, outages and losses between two moments; and when a history
+//! begins.
 
-use rusqlite::{Connection, Params, Row, params};
+use mining_stats::Spans;
+use mining_stats::reading::STALE_AFTER_MS;
+use rusqlite::{Connection, OptionalExtension, Params, Row, params};
+use stats_sv2::event::ENDED_CLEAN;
 
 use crate::query::overview::LossView;
 use crate::query::{History, QueryError, source_row};
@@ -15,8 +19,15 @@ impl History {
         Ok(rows.next()?.map(|row| row.get(0)).transpose()?)
     }
 
-    /// What happened to a publisher from `from_ms` to `to_ms`, at most `limit` of each kind.
-    pub fn marks(&self, publisher: &str, from_ms: u64, to_ms: u64, limit: u32) -> Result<MarksView, QueryError> {
+    /// What happened to a publisher from `from_ms` to `to_ms`, as of `now_ms`, at most `limit` of each kind.
+    pub fn marks(
+        &self,
+        publisher: &str,
+        from_ms: u64,
+        to_ms: u64,
+        now_ms: u64,
+        limit: u32,
+    ) -> Result<MarksView, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         let source = source_row(&tx, publisher)?;
         // SQLite has signed numbers.
@@ -41,7 +52,8 @@ impl History {
                 limit,
                 |row| row.get(0),
             )?,
-            // Time in which a publisher was not connected is a gap of the graph itself.
+            outages: outages(&tx, source, (from_ms, to_ms), now_ms, limit as usize)?,
+            // Older than the journal is no loss: nobody was there to observe it.
             losses: latest(
                 &tx,
                 LossView::COLUMNS,
@@ -62,8 +74,21 @@ pub struct MarksView {
     pub blocks: LatestOf<BlockMark>,
     /// When sessions began, the first ever left out.
     pub restarts: LatestOf<u64>,
-    /// Losses that touch the range, except for time without a connection.
+    /// Times without data that touch the range, where no loss says so already.
+    pub outages: LatestOf<Outage>,
+    /// Losses that touch the range.
     pub losses: LatestOf<LossView>,
+}
+
+/// A time of which nothing was heard: longer than a publisher may be silent before it is stale.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// The last moment that was observed before.
+    pub from_ms: u64,
+    /// The first one that was observed after; `None` while it goes on.
+    pub to_ms: Option<u64>,
+    /// The publisher had ended its session before, as it does when it is stopped.
+    pub had_stopped: bool,
 }
 
 /// The latest of some rows, and how many there are in all.
@@ -106,4 +131,50 @@ fn latest<T>(
         conn.prepare_cached(&format!("SELECT count(*) FROM {from}"))?.query_row(range, |row| row.get(0))?
     };
     Ok(LatestOf { latest, total })
+}
+
+/// The holes between the observed spans of a source, whatever sessions these belong to.
+fn outages(
+    conn: &Connection,
+    source: i64,
+    (from, to): (u64, u64),
+    now: u64,
+    limit: usize,
+) -> Result<LatestOf<Outage>, QueryError> {
+    let mut losses = conn.prepare_cached(
+        "SELECT start_at, end_at FROM losses WHERE source = ?1 AND end_at >= ?2 AND kind <> 'unseen'",
+    )?;
+    let losses = losses.query_map(params![source, from], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let lost = losses.collect::<Result<Vec<_>, _>>().map(Spans::union_of)?;
+    let mut spans = conn.prepare_cached(
+        "SELECT start_at, end_at, session FROM observed WHERE source = ?1 ORDER BY end_at DESC, id DESC",
+    )?;
+    let mut outcome = conn.prepare_cached("SELECT outcome FROM sessions WHERE id = ?1")?;
+    let mut spans = spans.query([source])?;
+    let mut found = LatestOf::default();
+    // Where the spans that were read begin, all of them together, and the session of the first of them.
+    let mut later: Option<(u64, i64)> = None;
+    while let Some(span) = spans.next()? {
+        let (start, end, session): (u64, u64, i64) = (span.get(0)?, span.get(1)?, span.get(2)?);
+        let until = later.map_or(now, |(begin, _)| begin);
+        let is_hole = until.saturating_sub(end) > STALE_AFTER_MS && lost.within(end, until) < until - end;
+        if is_hole && end <= to && until >= from {
+            found.total += 1;
+            if found.latest.len() < limit {
+                // A session that is too old to be kept says nothing.
+                let outcome: Option<Option<u8>> = outcome.query_row([session], |row| row.get(0)).optional()?;
+                let had_stopped =
+                    outcome.flatten() == Some(ENDED_CLEAN) && later.is_none_or(|(_, next)| next != session);
+                found.latest.push(Outage { from_ms: end, to_ms: later.map(|(begin, _)| begin), had_stopped });
+            }
+        }
+        if end < from {
+            break;
+        }
+        later = Some(match later {
+            Some((begin, session)) if begin <= start => (begin, session),
+            _ => (start, session),
+        });
+    }
+    Ok(found)
 }
