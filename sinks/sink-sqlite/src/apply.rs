@@ -276,12 +276,18 @@ fn tells_what_is_open(kind: EventKind) -> bool {
     )
 }
 
-/// Adds to the rows of channels and miners what they gained.
+/// Adds to the rows of channels and miners what they gained. A share that comes after the end of its connection, as the rest
+/// of an ended session does, shows that it lasted longer: its work and its time must count alike.
 fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), HistoryError> {
     let mut channel = conn.prepare_cached(
         "UPDATE channels SET accepted = accepted + ?2, rejected = rejected + ?3, invalid_target = invalid_target + ?4,
            work = work + ?5, best_share_work = max(best_share_work, ?6), last_share_at = nullif(max(coalesce(last_share_at, 0), ?7), 0),
-           target = coalesce(?8, target) WHERE id = ?1",
+           target = coalesce(?8, target), closed_at = max(closed_at, ?9) WHERE id = ?1",
+    )?;
+    let mut downstream = conn.prepare_cached(
+        "UPDATE downstreams SET disconnected_at = ?2 WHERE disconnected_at < ?2 AND id =
+           (SELECT d.id FROM channels c JOIN downstreams d ON d.session = c.session AND d.downstream_id = c.downstream_id
+            WHERE c.id = ?1 ORDER BY d.id DESC LIMIT 1)",
     )?;
     let mut channel_extras = conn.prepare_cached(
         "UPDATE channels SET blocks = blocks + ?2, quotes = quotes + ?3, ehash = ehash_add(ehash, ?4) WHERE id = ?1",
@@ -289,7 +295,7 @@ fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), History
     let mut miner = conn.prepare_cached(
         "UPDATE miners SET accepted = accepted + ?2, rejected = rejected + ?3, invalid_target = invalid_target + ?4,
            work = work + ?5, best_share_work = max(best_share_work, ?6), last_share_at = nullif(max(coalesce(last_share_at, 0), ?7), 0),
-           target = coalesce(?8, target) WHERE id = ?1",
+           target = coalesce(?8, target), disconnected_at = max(disconnected_at, ?9) WHERE id = ?1",
     )?;
     // In the order of rows, so that pages are visited one after the other.
     let mut dirty = std::mem::take(&mut session.dirty);
@@ -310,9 +316,13 @@ fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), History
             counts.invalid_target,
             counts.work,
             counts.best_share_work,
-            counts.last_share_at,
-            target
+            counts.last_share_at.max(counts.late_share_at),
+            target,
+            counts.late_share_at
         ])?;
+        if !worker.is_miner && counts.late_share_at > 0 {
+            downstream.execute(params![worker.row, counts.late_share_at])?;
+        }
         if !worker.is_miner && (counts.blocks > 0 || counts.quotes > 0) {
             let ehash = (counts.quotes > 0).then(|| counts.ehash.to_be_bytes());
             channel_extras.execute(params![worker.row, counts.blocks, counts.quotes, ehash])?;

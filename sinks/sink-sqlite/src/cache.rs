@@ -85,6 +85,8 @@ pub(crate) struct Worker {
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct WorkerCounts {
     pub(crate) last_share_at: u64,
+    /// The latest of the shares that came after the end of the connection; 0 for none.
+    pub(crate) late_share_at: u64,
     pub(crate) target: CompactTarget,
     pub(crate) accepted: u64,
     pub(crate) rejected: u64,
@@ -455,6 +457,13 @@ impl Session {
 }
 
 impl Worker {
+    /// A share was accepted at this time, before or after the end of the connection.
+    #[inline]
+    pub(crate) fn shared_at(&mut self, at: u64) {
+        let latest = if self.open { &mut self.counts.last_share_at } else { &mut self.counts.late_share_at };
+        *latest = at.max(*latest);
+    }
+
     pub(crate) fn new(row: i64, is_miner: bool, identity: SeriesRef, connection: SeriesRef, opened_at: u64) -> Self {
         Self {
             row,

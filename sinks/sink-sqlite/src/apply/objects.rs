@@ -18,6 +18,16 @@ use crate::rollup::SeriesRef;
 /// that their shares count there too.
 const OVERFLOW_ID: u32 = u32::MAX;
 
+/// What the end of a channel or miner means for its row.
+enum Closing {
+    /// The row was open.
+    Open(i64),
+    /// The row of a session that only delivers its rest: closed from its start, and now known to have lasted longer.
+    Rest(i64),
+    /// Nothing: it was closed before.
+    Nothing,
+}
+
 impl Run<'_> {
     /// The time at which a new object is closed at once: the session is over, or only delivers its rest (rule 5).
     fn closed_from_start(&self, at: u64) -> Option<u64> {
@@ -214,16 +224,35 @@ impl Run<'_> {
         let Some(index) = self.session.channels.get(&channel_key(downstream_id, channel_id)).copied() else {
             return Ok(());
         };
-        let worker = &mut self.session.workers[index as usize];
-        if !worker.open || worker.row == 0 {
-            return Ok(());
-        }
-        worker.open = false;
-        self.session.closed_workers += 1;
+        let row = match self.close_worker(index, at) {
+            Closing::Open(row) => row,
+            Closing::Rest(row) => {
+                let mut longer =
+                    self.conn.prepare_cached("UPDATE channels SET closed_at = max(closed_at, ?2) WHERE id = ?1")?;
+                longer.execute(params![row, at])?;
+                return Ok(());
+            }
+            Closing::Nothing => return Ok(()),
+        };
         self.conn
             .prepare_cached("UPDATE channels SET closed_at = max(opened_at, ?2), reason = ?3 WHERE id = ?1")?
-            .execute(params![worker.row, at, reason])?;
+            .execute(params![row, at, reason])?;
         Ok(())
+    }
+
+    /// What the end of a channel or miner changes.
+    fn close_worker(&mut self, index: u32, at: u64) -> Closing {
+        let is_rest = self.closed_from_start(at).is_some();
+        let worker = &mut self.session.workers[index as usize];
+        if worker.row == 0 {
+            return Closing::Nothing;
+        }
+        if worker.open {
+            worker.open = false;
+            self.session.closed_workers += 1;
+            return Closing::Open(worker.row);
+        }
+        if is_rest { Closing::Rest(worker.row) } else { Closing::Nothing }
     }
 
     pub(super) fn channel_target_changed(&mut self, changed: &ChannelTargetChanged) -> Result<(), HistoryError> {
@@ -351,15 +380,20 @@ impl Run<'_> {
 
     fn close_miner(&mut self, id: u32, at: u64, reason: &str) -> Result<(), HistoryError> {
         let Some(index) = self.session.miners.get(&id).copied() else { return Ok(()) };
-        let worker = &mut self.session.workers[index as usize];
-        if !worker.open || worker.row == 0 {
-            return Ok(());
-        }
-        worker.open = false;
-        self.session.closed_workers += 1;
+        let row = match self.close_worker(index, at) {
+            Closing::Open(row) => row,
+            Closing::Rest(row) => {
+                let mut longer = self
+                    .conn
+                    .prepare_cached("UPDATE miners SET disconnected_at = max(disconnected_at, ?2) WHERE id = ?1")?;
+                longer.execute(params![row, at])?;
+                return Ok(());
+            }
+            Closing::Nothing => return Ok(()),
+        };
         self.conn
             .prepare_cached("UPDATE miners SET disconnected_at = max(connected_at, ?2), reason = ?3 WHERE id = ?1")?
-            .execute(params![worker.row, at, reason])?;
+            .execute(params![row, at, reason])?;
         Ok(())
     }
 

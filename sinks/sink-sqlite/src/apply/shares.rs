@@ -69,8 +69,8 @@ impl Run<'_> {
         counts.accepted += 1;
         counts.work += credit.work;
         counts.best_share_work = counts.best_share_work.max(credit.share_work);
-        counts.last_share_at = counts.last_share_at.max(at);
         counts.target = target;
+        worker.shared_at(at);
     }
 
     /// The total's shares of another slot go to the buckets, and its series is looked up if this is the first share.
@@ -114,10 +114,10 @@ impl Run<'_> {
     }
 
     fn invalid_targets(&mut self, index: u32, count: u64, at: u64) -> Result<(), HistoryError> {
-        let counts = &mut self.session.touch(index).counts;
-        counts.accepted += count;
-        counts.invalid_target += count;
-        counts.last_share_at = counts.last_share_at.max(at);
+        let worker = self.session.touch(index);
+        worker.counts.accepted += count;
+        worker.counts.invalid_target += count;
+        worker.shared_at(at);
         self.add_to_buckets(index, at, |sums, _| {
             sums.accepted += count;
             sums.invalid_target += count;
@@ -173,10 +173,10 @@ impl Run<'_> {
         if !(1.0..=TargetBounds::DEFAULT_HARDEST.expected_hashes()).contains(&per_share) {
             return self.invalid_targets(index, accepted, at);
         }
-        let counts = &mut self.session.touch(index).counts;
-        counts.accepted += accepted;
-        counts.work += work;
-        counts.last_share_at = counts.last_share_at.max(at);
+        let worker = self.session.touch(index);
+        worker.counts.accepted += accepted;
+        worker.counts.work += work;
+        worker.shared_at(at);
         let since = self.at(counted.since).min(at);
         let slots = (at / SLOT_MS) - (since / SLOT_MS);
         if at - since <= SLOT_MS {

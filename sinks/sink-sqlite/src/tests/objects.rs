@@ -10,7 +10,7 @@ use stats_sv2::session::OPEN_FINISHING;
 use stats_sv2::{ChannelId, DownstreamId, Event, MinerId, Role, Text, UnixMillis};
 
 use super::{Fixture, HOUR, HOUR_START, MINUTE, heartbeat, miner, miner_share, opened, session_ended, share};
-use crate::query::History;
+use crate::query::{History, SeriesQuery, Subject};
 
 fn begin(at: u64) -> Event<'static> {
     Event::AnnounceBegin(AnnounceBegin { timestamp: UnixMillis(at) })
@@ -38,6 +38,15 @@ fn disconnected(id: u32, at: u64) -> Event<'static> {
         downstream_id: DownstreamId(id),
         timestamp: UnixMillis(at),
         reason: Text::new("gone").unwrap(),
+    })
+}
+
+fn closed(downstream: u32, at: u64) -> Event<'static> {
+    Event::ChannelClosed(ChannelClosed {
+        downstream_id: DownstreamId(downstream),
+        channel_id: ChannelId(1),
+        timestamp: UnixMillis(at),
+        reason: Text::new("bye").unwrap(),
     })
 }
 
@@ -181,6 +190,61 @@ fn a_session_that_delivers_its_rest_counts_and_opens_nothing() {
     assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 2);
 }
 
+/// Shares every ten seconds for ten minutes.
+fn ten_minutes_of(downstream: u32, from: u64) -> Vec<Event<'static>> {
+    (0..60).map(|index| share(downstream, from + index * 10_000)).collect()
+}
+
+#[test]
+fn the_rest_of_a_session_brings_its_time_along() {
+    for ended_first in [false, true] {
+        let mut fixture = Fixture::new();
+        let t = HOUR_START;
+        fixture.events(&[connected(1, t), opened(1, "alice", t), miner(5, "rig", t)]);
+        fixture.events(&ten_minutes_of(1, t));
+        if ended_first {
+            fixture.derived(&[session_ended(t + 10 * MINUTE)]);
+        }
+        // The sidecar was away. Alice went on, bob came, and a new session has begun when the rest arrives.
+        let mut next = SyntheticSession::new("pool-a", Role::Pool, 2);
+        let began = fixture.journal.append(&mut next, &[heartbeat(t + 30 * MINUTE)]);
+        fixture.deliver(&[began]);
+        let mut rest = vec![connected(2, t + 10 * MINUTE), opened(2, "bob", t + 10 * MINUTE)];
+        rest.extend(
+            ten_minutes_of(1, t + 10 * MINUTE)
+                .into_iter()
+                .zip(ten_minutes_of(2, t + 10 * MINUTE))
+                .flat_map(<[_; 2]>::from),
+        );
+        rest.extend((0..60).map(|index| miner_share(5, t + 10 * MINUTE + index * 10_000)));
+        rest.push(closed(2, t + 20 * MINUTE));
+        rest.push(heartbeat(t + 20 * MINUTE));
+        let rest = fixture.journal.append(&mut fixture.session, &rest);
+        fixture.deliver(&[std::sync::Arc::new(sidecar_core::Record { finishing: true, ..(*rest).clone() })]);
+
+        let history = History::open(&fixture.path()).unwrap();
+        let expected = super::easy_work() / 10.0;
+        for subject in [
+            Subject::Identity("alice".to_owned()),
+            Subject::Identity("bob".to_owned()),
+            Subject::MinerName("rig".to_owned()),
+            Subject::Downstream(1),
+            Subject::Downstream(2),
+        ] {
+            let (publisher, to_ms) = ("pool-a".to_owned(), t + 20 * MINUTE);
+            let query = SeriesQuery { publisher, subject: subject.clone(), from_ms: t + 10 * MINUTE, to_ms, points: 2 };
+            let points = history.series(&query).unwrap().points;
+            assert_eq!(points.len(), 2, "{points:?}");
+            for point in points {
+                let value = point.value.unwrap_or_default();
+                assert!((value / expected - 1.0).abs() < 0.05, "{subject:?}, ended first: {ended_first}: {point:?}");
+                assert!(point.observed > 0.95 && point.observed <= 1.0, "{subject:?}: {point:?}");
+            }
+        }
+        assert_eq!(open(&fixture), if ended_first { [0, 0, 0, 0] } else { [1, 1, 1, 0] });
+    }
+}
+
 #[test]
 fn a_downstream_whose_channel_is_announced_is_open() {
     let mut fixture = Fixture::new();
@@ -300,12 +364,7 @@ fn ids_are_reused_and_miners_are_not_doubled() {
     fixture.events(&[opened(8, "eve", t), share(8, t + 9)]);
     assert_eq!(fixture.get::<u64>("SELECT count(*) FROM channels WHERE downstream_id = 8"), 1);
     assert_eq!(fixture.bucket("total", 1, "eve", 0).0, 1);
-    fixture.events(&[Event::ChannelClosed(ChannelClosed {
-        downstream_id: DownstreamId(8),
-        channel_id: ChannelId(1),
-        timestamp: UnixMillis(t + MINUTE),
-        reason: Text::new("bye").unwrap(),
-    })]);
+    fixture.events(&[closed(8, t + MINUTE)]);
     let history = History::open(&fixture.path()).unwrap();
     let names: Vec<(String, u64)> = history
         .workers("pool-a", HOUR, t + HOUR, None, 100)
