@@ -15,7 +15,8 @@ pub const APPLICATION_ID: i32 = 0x4850_5343;
 
 /// The migrations, oldest first. The version of a file is how many of them it has seen. Never change one that was
 /// released; add another.
-pub(crate) const MIGRATIONS: &[fn() -> String] = &[first_version, quotes_with_their_life, settled_hours];
+pub(crate) const MIGRATIONS: &[fn() -> String] =
+    &[first_version, quotes_with_their_life, settled_hours, efforts_of_blocks];
 
 /// A table of sums: one of the tiers, or the totals that are kept for ever in bucket 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -312,6 +313,16 @@ fn settled_hours() -> String {
          SELECT bucket, series, {columns} FROM settled_1h UNION ALL SELECT bucket, series, {columns} FROM rollup_1h;\n"
     ));
     sql
+}
+
+/// Version 4: what a block took. Blocks of older files do not say.
+fn efforts_of_blocks() -> String {
+    "-- Work of all channels of the source since the history began, and the network's target, when the block was found.
+     ALTER TABLE blocks ADD COLUMN source_work REAL;
+     ALTER TABLE blocks ADD COLUMN network_target INTEGER;
+     -- When a session was first observed is asked for each loss that it tells.
+     CREATE INDEX observed_by_session ON observed (session, start_at);"
+        .to_owned()
 }
 
 const QUOTE_TABLES: &str = "

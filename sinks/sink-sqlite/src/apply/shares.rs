@@ -226,8 +226,27 @@ impl Run<'_> {
             // A block is found once, however often it is told. Only a block of unknown hash cannot be known again.
             return Ok(());
         }
+        let block = self.conn.last_insert_rowid();
         self.session.touch(index).counts.blocks += 1;
-        self.add_to_buckets(index, at, |sums, _| sums.blocks += 1)
+        self.add_to_buckets(index, at, |sums, _| sums.blocks += 1)?;
+        self.note_effort(block, at)
+    }
+
+    /// Notes what work had been done when a block was found. Blocks are rare, so that everything that waits may be written for
+    /// one.
+    fn note_effort(&mut self, block: i64, at: u64) -> Result<(), HistoryError> {
+        let total = self.total_series(false, at)?;
+        self.spill()?;
+        self.rollup.flush(self.conn, self.kept)?;
+        self.conn
+            .prepare_cached(
+                "UPDATE blocks SET
+                   source_work = (SELECT work FROM rollup_total WHERE bucket = 0 AND series = ?2),
+                   network_target = (SELECT target FROM chain_tips WHERE source = ?3 AND at <= ?4 ORDER BY at DESC LIMIT 1)
+                 WHERE id = ?1",
+            )?
+            .execute(rusqlite::params![block, total.id, self.source.row, at])?;
+        Ok(())
     }
 }
 
