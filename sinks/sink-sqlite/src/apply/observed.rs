@@ -46,14 +46,24 @@ impl Run<'_> {
         self.session.observed_end = at;
         let Some(loss) = self.session.open_loss.take() else { return Ok(()) };
         // The first event after missing numbers says until when they may have happened.
-        self.conn
-            .prepare_cached("UPDATE losses SET end_at = max(start_at, ?2), strikes = 1 WHERE id = ?1")?
-            .execute(params![loss, at])?;
         let since: u64 = self
             .conn
             .prepare_cached("SELECT start_at FROM losses WHERE id = ?1")?
             .query_row([loss], |row| row.get(0))?;
-        self.strike(since, at.max(since))
+        let (start, end) = self.struck_by(since, at.max(since));
+        self.conn
+            .prepare_cached("UPDATE losses SET start_at = ?2, end_at = ?3, strikes = 1 WHERE id = ?1")?
+            .execute(params![loss, start, end])?;
+        self.strike(start, end)
+    }
+
+    /// What a loss takes out of the rates. Where its minutes are gone, whole hours: shares and time alike.
+    fn struck_by(&self, start: u64, end: u64) -> (u64, u64) {
+        if start >= self.kept.since(Tier::OneMinute) {
+            return (start, end);
+        }
+        let hour = Tier::OneHour.width_ms();
+        (start / hour * hour, (end.max(start) / hour + 1) * hour - 1)
     }
 
     /// The observed span ends with the last event; what comes next begins another.
@@ -154,22 +164,25 @@ impl Run<'_> {
         reason: &str,
         strikes: bool,
     ) -> Result<(), HistoryError> {
-        let (start, end) = if strikes && start < self.kept.since(Tier::OneMinute) {
-            // Its minutes are gone, so its hours are what can be taken out of the rates, shares and time alike.
-            let hour = Tier::OneHour.width_ms();
-            (start / hour * hour, (end.max(start) / hour + 1) * hour - 1)
-        } else {
-            (start, end)
-        };
+        let (start, end) = if strikes { self.struck_by(start, end) } else { (start, end) };
         let last: Option<(i64, u64)> = self
             .conn
             .prepare_cached(
                 "SELECT id, end_at FROM losses WHERE source = ?1 AND session = ?2 AND kind = ?3 AND reason = ?4
-                   AND start_at <= ?5 AND end_at + ?6 >= ?5 AND end_at <= ?7 ORDER BY end_at DESC LIMIT 1",
+                   AND start_at <= ?5 AND end_at BETWEEN ?6 AND ?7 ORDER BY end_at DESC LIMIT 1",
             )?
-            .query_row(params![self.source.row, self.session.row, kind, reason, start, SAME_LOSS_MS, end], |row| {
-                Ok((row.get(0)?, row.get(1)?))
-            })
+            .query_row(
+                params![
+                    self.source.row,
+                    self.session.row,
+                    kind,
+                    reason,
+                    start,
+                    start.saturating_sub(SAME_LOSS_MS),
+                    end
+                ],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         let from = match last {
             Some((id, last_end)) => {
