@@ -27,6 +27,8 @@ type ShareHash = [u8; 32];
 pub(crate) struct QuoteBook {
     entries: Vec<Entry>,
     by_hash: FxHashMap<(i64, ShareHash), usize>,
+    /// Gathered answers by the id that the mint gave; the first of an id that it gave twice.
+    by_quote_id: FxHashMap<(i64, Box<str>), ShareHash>,
     /// Count and longest time by minute, source, stage and slot.
     times: FxHashMap<(u64, i64, u8, u16), (u64, u64)>,
     /// By minute, source, kind, and the code's place in `codes`.
@@ -68,7 +70,11 @@ impl QuoteBook {
         };
         let quote = &mut self.entries[index].quote;
         let before = QuoteStage::ALL.map(|stage| quote.stage(stage).is_some());
+        let was_answered = quote.quote_id.is_some();
         let result = change(quote);
+        if let (false, Some(quote_id)) = (was_answered, &quote.quote_id) {
+            self.by_quote_id.entry((source, quote_id.clone())).or_insert(hash);
+        }
         for (stage, known) in QuoteStage::ALL.into_iter().zip(before) {
             if let Some((start, end)) = quote.stage(stage).filter(|_| !known) {
                 let took = end.saturating_sub(start);
@@ -88,12 +94,12 @@ impl QuoteBook {
         source: i64,
         quote_id: &str,
     ) -> Result<Option<ShareHash>, HistoryError> {
-        // A payment is rare among the facts of a quote, so that it may look at the table alone.
-        self.write_quotes(conn)?;
-        Ok(conn
+        // What is in the table came first.
+        let written = conn
             .prepare_cached("SELECT share_hash FROM quotes WHERE source = ?1 AND quote_id = ?2 ORDER BY id LIMIT 1")?
             .query_row(params![source, quote_id], |row| row.get(0))
-            .optional()?)
+            .optional()?;
+        Ok(written.or_else(|| self.by_quote_id.get(&(source, quote_id.into())).copied()))
     }
 
     /// Counts something beside the states, or takes it back.
@@ -254,6 +260,7 @@ impl QuoteBook {
         }
         self.entries.clear();
         self.by_hash.clear();
+        self.by_quote_id.clear();
         counts.write(conn)
     }
 
