@@ -53,7 +53,7 @@ impl Kept {
     /// Writes the limits that differ from those that the file has.
     pub(crate) fn write(&self, conn: &Connection, before: &Self) -> Result<(), HistoryError> {
         for tier in Tier::ALL {
-            if self.since(tier) > before.since(tier) {
+            if self.since(tier) != before.since(tier) {
                 conn.prepare_cached(
                     "INSERT INTO kept_since (tier, since) VALUES (?1, ?2)
                      ON CONFLICT (tier) DO UPDATE SET since = excluded.since",

@@ -30,8 +30,10 @@ pub(crate) const MAX_ENDED_SESSIONS: u32 = 20_000;
 /// What a call did that others must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Maintained {
-    /// Rows went, or limits moved, that may be in the cache.
+    /// Rows went that may be in the cache.
     pub(crate) forgets_rows: bool,
+    /// The limits that the cache knows moved, as those of ten seconds do all the time.
+    pub(crate) moves_limits: bool,
 }
 
 /// Does what is due at `now`.
@@ -42,7 +44,10 @@ pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u6
     for tier in Tier::ALL {
         let due = tier.bucket_of(now.saturating_sub(settings.retention.tier_ms(tier)));
         let since = kept.since_mut(tier);
-        *since = (*since).max(due);
+        // A limit that lies ahead was set by a clock that was wrong. What came meanwhile did not reach the tier, so that it
+        // is whole again from the next bucket on.
+        let next = tier.bucket_of(now) + tier.width_ms();
+        *since = (*since).max(due).min(next);
     }
     kept.settled_until = kept.settled_until.max(settling::settled_until(&tx, now)?);
     let mut quotes_since = now.saturating_sub(settings.retention.quotes_ms());
@@ -63,7 +68,7 @@ pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u6
     let forgotten = is_time && delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?;
     tx.commit()?;
     give_back_pages(conn)?;
-    Ok(Maintained { forgets_rows: forgotten || kept != before })
+    Ok(Maintained { forgets_rows: forgotten, moves_limits: kept != before })
 }
 
 /// Whether rows wait that an earlier call could not delete in its share of work.
@@ -161,7 +166,8 @@ fn delete_closed(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
 }
 
 /// Series of which nothing is left: connections have five-minute samples only, names go with their last hour bucket and
-/// their totals with them.
+/// their totals with them. The latest of all stays until there is a later one, so that no number is ever given twice: blocks and
+/// quotes may still name it.
 fn delete_series(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
     let hours = kept.since(Tier::OneHour);
     let samples = kept.since(Tier::FiveMinutes);
@@ -181,7 +187,8 @@ fn delete_series(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
         };
         let mut gone = conn.prepare_cached(&format!(
             "DELETE FROM series WHERE id IN (
-               SELECT id FROM series s WHERE kind = ?1 AND last_hour < ?2 AND first_seen_at < ?2 AND NOT EXISTS
+               SELECT id FROM series s WHERE kind = ?1 AND last_hour < ?2 AND first_seen_at < ?2
+                 AND id < (SELECT max(id) FROM series) AND NOT EXISTS
                  (SELECT 1 FROM {table} t WHERE +t.source = s.source AND t.{column} = s.id {open_only}) LIMIT ?3) RETURNING id"
         ))?;
         let since = since.saturating_sub(Tier::OneHour.width_ms());

@@ -229,7 +229,7 @@ impl Rollup {
                 }
             }
         }
-        let mut seen = conn.prepare_cached("UPDATE series SET last_hour = max(last_hour, ?2) WHERE id = ?1")?;
+        let mut seen = conn.prepare_cached("UPDATE series SET last_hour = ?2 WHERE id = ?1 AND last_hour < ?2")?;
         for (bucket, series, ..) in &ordered {
             let hour = Tier::OneHour.bucket_of(*bucket);
             let last = self.last_hours.entry(*series).or_insert(0);

@@ -121,11 +121,13 @@ impl BlockingSink for SqliteSink {
         let settings = self.settings.clone();
         let result = self.store().and_then(|store| retention::maintain(&mut store.conn, &settings, now.0));
         match result {
-            Ok(retention::Maintained { forgets_rows: false }) => Ok(()),
-            Ok(_) => {
-                // Limits moved, or rows went that the cache may know.
-                self.cache.clear();
-                self.rollup.clear();
+            Ok(done) => {
+                if done.forgets_rows {
+                    self.cache.clear();
+                    self.rollup.clear();
+                } else if done.moves_limits {
+                    self.cache.kept = None;
+                }
                 Ok(())
             }
             Err(error) => Err(self.after_failure(error)),

@@ -36,6 +36,11 @@ impl Grain {
         }
     }
 
+    /// The first bucket that begins at this time or later.
+    pub(super) const fn first_from(self, time_ms: u64) -> u64 {
+        time_ms.div_ceil(self.width_ms()).saturating_mul(self.width_ms())
+    }
+
     const fn bucket_of(self, time_ms: u64) -> u64 {
         match self {
             Self::Tier(tier) => tier.bucket_of(time_ms),

@@ -46,6 +46,12 @@ impl ObservedTime {
         Self::new(self.observed.intersection(presence), self.struck.clone())
     }
 
+    /// Without what was before `begin`: of that the sums are not kept, so its time must not count either.
+    pub(super) fn since(self, begin: u64) -> Self {
+        let kept = Spans::union_of([(begin, OPEN_END)]);
+        Self::new(self.observed.intersection(&kept), self.struck)
+    }
+
     /// With the slots of a series whose finest buckets are `width` wide.
     pub(super) fn with_slots_of(self, width: u64) -> Self {
         if width > SLOT_MS { Self::new(self.observed, self.struck.widened_to(width)) } else { self }

@@ -22,7 +22,7 @@ impl History {
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct RejectsView {
-    /// Start of the range: of the first bucket.
+    /// Start of the range: of the first bucket that is kept.
     pub from_ms: u64,
     /// End of the range: of the last bucket.
     pub to_ms: u64,
@@ -47,9 +47,12 @@ fn rejects(conn: &Connection, query: &SeriesQuery) -> Result<RejectsView, QueryE
     let unknown = || QueryError::UnknownSubject { publisher: publisher.clone(), subject: format!("{subject:?}") };
     let series = find_series(conn, source, subject.kind(), &subject.name())?.ok_or_else(unknown)?;
     let points = if *points == 0 { mining_stats::tier::MAX_POINTS } else { *points };
-    let Step { tier, .. } = Step::for_range(*from_ms, *to_ms, points, &tiers_of(conn, series)?).ok_or_else(unknown)?;
+    let tiers = tiers_of(conn, series)?;
+    let Step { tier, .. } = Step::for_range(*from_ms, *to_ms, points, &tiers).ok_or_else(unknown)?;
+    let since = tiers.iter().find(|(kept, _)| *kept == tier).map_or(0, |(_, since)| *since);
     let width = tier.width_ms();
-    let (from, to) = (tier.bucket_of(*from_ms), to_ms.div_ceil(width) * width);
+    let to = to_ms.div_ceil(width) * width;
+    let from = tier.bucket_of(*from_ms).max(since).min(to);
     let mut view = RejectsView {
         from_ms: from,
         to_ms: to,

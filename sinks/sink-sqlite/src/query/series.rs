@@ -2,7 +2,7 @@
 
 use mining_stats::tier::DEFAULT_POINTS;
 use mining_stats::{Step, Sums, Target, Tier};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use serde::Serialize;
 use stats_sv2::CompactTarget;
 
@@ -86,15 +86,18 @@ pub(super) fn series(conn: &Connection, query: &SeriesQuery) -> Result<SeriesAns
         Some(presence) => time.while_present(&presence),
         None => time,
     };
-    let time = time.with_slots_of(series.finest().width_ms());
+    let grain = Grain::of_step(tier, step_ms);
+    // Buckets that are given up took their shares along; without its time that is a gap, with it a zero.
+    let since = tiers.iter().find(|(kept, _)| *kept == tier).map_or(0, |(_, since)| *since);
+    let kept_from = grain.first_from(since);
+    let time = time.since(kept_from).with_slots_of(series.finest().width_ms());
     let share_work = share_work(conn, source, subject, series.id)?;
 
     // Steps are few thousand at most, so each can gather its buckets first.
     let count = ((to - from) / step_ms) as usize;
     let mut sums = vec![Sums::default(); count];
     let mut extremes: Vec<Option<(f64, f64)>> = vec![None; count];
-    let grain = Grain::of_step(tier, step_ms);
-    for_each_bucket(conn, grain, series.id, from, to, |bucket, found| {
+    for_each_bucket(conn, grain, series.id, from.max(kept_from), to, |bucket, found| {
         let index = ((bucket - from) / step_ms) as usize;
         sums[index].merge(&found);
         let observed = time.rated_within(bucket, bucket + grain.width_ms());
@@ -152,7 +155,11 @@ fn point(
     }
 }
 
-/// Work of a share at the target that the subject had last.
+/// Shares of which the first with a valid target is looked for.
+const TARGETS_READ: usize = 16;
+
+/// Work of a share at the target that the subject had last. A publisher has many targets: its silence bounds the work of all
+/// by what the hardest of them lets through.
 pub(super) fn share_work(
     conn: &Connection,
     source: i64,
@@ -160,12 +167,13 @@ pub(super) fn share_work(
     series: i64,
 ) -> Result<Option<f64>, QueryError> {
     let sql = match subject {
-        // A publisher has many targets; its silence means that none of them was met. The easiest bounds it best.
+        // Compact targets sort as the targets do: the exponent comes first.
         Subject::Channels => {
-            "SELECT target FROM channels WHERE source = ?1 AND closed_at IS NULL AND ?2 = ?2 ORDER BY target DESC LIMIT 1"
+            "SELECT target FROM channels WHERE source = ?1 AND closed_at IS NULL AND target > 0 AND ?2 = ?2 ORDER BY target"
         }
         Subject::Miners => {
-            "SELECT target FROM miners WHERE source = ?1 AND disconnected_at IS NULL AND ?2 = ?2 ORDER BY target DESC LIMIT 1"
+            "SELECT target FROM miners WHERE source = ?1 AND disconnected_at IS NULL AND target > 0 AND ?2 = ?2
+             ORDER BY target"
         }
         Subject::Identity(_) => {
             "SELECT target FROM channels WHERE source = ?1 AND identity = ?2 AND target IS NOT NULL
@@ -184,9 +192,9 @@ pub(super) fn share_work(
              ORDER BY connected_at DESC LIMIT 1"
         }
     };
-    let target: Option<Option<u32>> =
-        conn.prepare_cached(sql)?.query_row(params![source, series], |row| row.get(0)).optional()?;
-    Ok(target.flatten().and_then(work_of_target))
+    let mut targets = conn.prepare_cached(sql)?;
+    let mut targets = targets.query_map(params![source, series], |row| row.get(0))?.take(TARGETS_READ);
+    targets.find_map(|target| target.map(work_of_target).transpose()).transpose().map_err(QueryError::from)
 }
 
 /// Expected hashes of a compact target, where it is valid.

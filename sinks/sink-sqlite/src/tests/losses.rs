@@ -323,3 +323,55 @@ fn a_loss_whose_minutes_are_gone_takes_its_hours_out_of_the_rates() {
         assert_eq!(fixture.get::<u64>("SELECT sum(unrated_shares) FROM rollup_total WHERE series = 1"), 61);
     }
 }
+
+#[test]
+fn missing_numbers_whose_minutes_are_gone_take_hours_out_of_the_rates_with_their_time() {
+    let hour = HOUR_START - HOUR_START % DAY + 5 * HOUR;
+    let mut fixture = Fixture::with(|settings| settings.fine_workers = 0);
+    fixture.journal.set_now(UnixMillis(hour + 30 * DAY));
+    fixture.sink.maintain(UnixMillis(hour + 30 * DAY)).unwrap();
+    fixture.events(&[heartbeat(hour - HOUR), opened(1, "alice", hour - HOUR)]);
+    let minutes =
+        |from: u64, to: u64| -> Vec<_> { (from..to).map(|minute| share(1, hour + minute * MINUTE)).collect() };
+    fixture.events(&minutes(0, 51));
+    // What follows is five minutes later, and its numbers do not follow.
+    fixture.journal.append(&mut fixture.session, &[heartbeat(0)]);
+    fixture.events(&minutes(56, 120));
+    fixture.events(&[heartbeat(hour + 2 * HOUR)]);
+    let loss: (u64, u64) = super::read(&fixture.path())
+        .query_row("SELECT start_at, end_at FROM losses WHERE kind = 'not-read'", [], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .unwrap();
+    assert_eq!(loss, (hour, hour + HOUR - 1), "what is struck and what is told are the same");
+    let rates = rate(&fixture, Subject::Identity("alice".to_owned()), hour, hour + 2 * HOUR);
+    let known: Vec<f64> = rates.iter().flatten().copied().collect();
+    assert!(!known.is_empty() && known.len() < rates.len(), "{rates:?}");
+    assert!(known.iter().all(|rate| close(*rate, easy_work() / 60.0)), "{known:?}");
+}
+
+#[test]
+fn silence_of_many_is_bounded_by_the_hardest_target() {
+    let mut fixture = Fixture::new();
+    // A hundred times harder than difficulty 1, and one that is none.
+    let hard = stats_sv2::CompactTarget(0x1c02_8f59);
+    fixture.events(&[opened(1, "small", HOUR_START), opened(2, "large", HOUR_START), opened(3, "none", HOUR_START)]);
+    for (downstream, target) in [(2, hard), (3, stats_sv2::CompactTarget(0x0100_0000))] {
+        fixture.events(&[Event::ChannelTargetChanged(stats_sv2::event::ChannelTargetChanged {
+            downstream_id: stats_sv2::DownstreamId(downstream),
+            channel_id: stats_sv2::ChannelId(1),
+            timestamp: UnixMillis(HOUR_START),
+            target,
+        })]);
+    }
+    fixture.events(&[share(1, HOUR_START + SECOND), heartbeat(HOUR_START + 10 * MINUTE)]);
+    let history = History::open(&fixture.path()).unwrap();
+    let (from_ms, to_ms) = (HOUR_START + MINUTE, HOUR_START + 2 * MINUTE);
+    let query = SeriesQuery { publisher: "pool-a".to_owned(), subject: Subject::Channels, from_ms, to_ms, points: 6 };
+    for point in history.series(&query).unwrap().points {
+        // Three shares of the hard target, over ten seconds.
+        let bound = 100.0 * easy_work() * 3.0 / 10.0;
+        assert_eq!(point.value, Some(0.0), "{point:?}");
+        assert!(point.high.is_some_and(|high| (high / bound - 1.0).abs() < 0.3), "{bound} {point:?}");
+    }
+}

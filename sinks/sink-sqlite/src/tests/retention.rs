@@ -4,8 +4,10 @@ use sidecar_core::{BlockingSink, ByteSize};
 use stats_sv2::UnixMillis;
 
 use super::quotes::{answered, created, paid, sent};
-use super::{DAY, Fixture, HOUR, HOUR_START, MINUTE, SECOND, heartbeat, opened, session_ended, share};
-use crate::query::{EhashOf, History, QuoteReport, QuoteState};
+use super::{
+    DAY, Fixture, HOUR, HOUR_START, MINUTE, SECOND, block, easy_work, heartbeat, opened, session_ended, share,
+};
+use crate::query::{EhashOf, History, QuoteReport, QuoteState, SeriesQuery, Subject};
 
 fn maintain(fixture: &mut Fixture, now: u64) {
     for _ in 0..20 {
@@ -214,4 +216,94 @@ fn ended_sessions_are_bounded() {
     assert_eq!(ended, u64::from(crate::retention::MAX_ENDED_SESSIONS));
     assert_eq!(fixture.get::<u64>("SELECT count(*) FROM sessions WHERE ended_at IS NULL"), 1, "the open one stays");
     assert_eq!(fixture.get::<u64>("SELECT max(session_id) FROM sessions"), 1_500 + ended, "the latest stay");
+}
+
+#[test]
+fn what_is_given_up_is_a_gap_and_not_a_zero() {
+    let mut fixture = Fixture::new();
+    // One connection, a share an hour, for 200 days: its samples are kept for 90 days, the hours of its name for years.
+    fixture.events(&[opened(1, "alice", HOUR_START)]);
+    let end = HOUR_START + 200 * DAY;
+    fixture.journal.set_now(UnixMillis(end));
+    for day in 0..200 {
+        let shares: Vec<_> = (0..24).map(|hour| share(1, HOUR_START + day * DAY + hour * HOUR + MINUTE)).collect();
+        fixture.events(&shares);
+    }
+    fixture.events(&[heartbeat(end)]);
+    maintain(&mut fixture, end);
+    let points = |fixture: &Fixture, subject, from_ms, to_ms| {
+        let history = History::open(&fixture.path()).unwrap();
+        let query = SeriesQuery { publisher: "pool-a".to_owned(), subject, from_ms, to_ms, points: 0 };
+        history.series(&query).unwrap().points
+    };
+    let expected = easy_work() / 3_600.0;
+    let is_right = |value: f64| (value / expected - 1.0).abs() < 0.05;
+    let limit: u64 = fixture.get("SELECT since FROM kept_since WHERE tier = '5m'");
+    let of_connection = points(&fixture, Subject::Downstream(1), HOUR_START, end);
+    assert!(of_connection.iter().any(|point| point.at_ms < limit) && of_connection.len() > 100);
+    for point in &of_connection {
+        if point.at_ms < limit {
+            assert!(point.value.is_none() || point.at_ms + 2 * DAY > limit, "{point:?}");
+            assert!(point.value.is_none_or(is_right), "what is left of a step stands for itself: {point:?}");
+            assert!(point.accepted.is_none() || point.at_ms + 2 * DAY > limit, "{point:?}");
+        } else {
+            assert!(point.value.is_some_and(is_right), "{point:?}");
+        }
+    }
+
+    // Hours go too: the limit lies within a day that is settled, which goes as a whole.
+    let now = HOUR_START + 5 * 365 * DAY + 50 * DAY + 7 * HOUR;
+    maintain(&mut fixture, now);
+    let limit: u64 = fixture.get("SELECT since FROM kept_since WHERE tier = '1h'");
+    assert!(limit > HOUR_START + 49 * DAY && !limit.is_multiple_of(DAY), "{limit}");
+    for (from, to) in [(HOUR_START, end), (limit - 2 * DAY, limit + 2 * DAY)] {
+        let of_name = points(&fixture, Subject::Identity("alice".to_owned()), from, to);
+        assert!(of_name.iter().any(|point| point.value.is_some()), "{of_name:?}");
+        for point in of_name {
+            assert!(point.value.is_none_or(is_right), "{limit} {point:?}");
+            assert!(point.at_ms + DAY > limit || point.value.is_none(), "{limit} {point:?}");
+        }
+    }
+    let history = History::open(&fixture.path()).unwrap();
+    let (publisher, subject) = ("pool-a".to_owned(), Subject::Identity("alice".to_owned()));
+    let query = SeriesQuery { publisher, subject, from_ms: HOUR_START, to_ms: end, points: 0 };
+    assert_eq!(history.rejects(&query).unwrap().from_ms, limit, "verdicts are counted from where they are kept");
+}
+
+#[test]
+fn a_clock_that_was_ahead_does_not_close_the_tiers() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[opened(1, "alice", HOUR_START), share(1, HOUR_START)]);
+    maintain(&mut fixture, HOUR_START + 10 * 365 * DAY);
+    // Put right: from the next bucket on, everything is kept again.
+    let now = HOUR_START + HOUR;
+    maintain(&mut fixture, now);
+    fixture.events(&[share(1, now)]);
+    assert_eq!(rows(&fixture, "1m"), 0, "the bucket under way is not whole");
+    let later = now + 2 * HOUR;
+    maintain(&mut fixture, later);
+    fixture.events(&[share(1, later)]);
+    for tier in ["10s", "1m", "5m", "1h"] {
+        assert!(rows(&fixture, tier) > 0, "{tier}");
+    }
+    assert_eq!(fixture.bucket("total", 1, "alice", 0).0, 3);
+}
+
+#[test]
+fn a_block_never_gets_another_finder() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[opened(1, "alice", HOUR_START), share(1, HOUR_START), block(1, HOUR_START + SECOND)]);
+    fixture.derived(&[session_ended(HOUR_START + 2 * SECOND)]);
+    let later = HOUR_START + 6 * 365 * DAY;
+    maintain(&mut fixture, later);
+    maintain(&mut fixture, later + HOUR);
+    fixture.session = sink_contract::SyntheticSession::new("pool-a", stats_sv2::Role::Pool, 2);
+    fixture.journal.set_now(UnixMillis(later + HOUR));
+    for downstream in 2..6 {
+        let name = format!("newcomer-{downstream}");
+        fixture.events(&[opened(downstream, &name, later + HOUR), share(downstream, later + HOUR)]);
+    }
+    maintain(&mut fixture, later + 2 * HOUR);
+    let finder = History::open(&fixture.path()).unwrap().blocks("pool-a", 10).unwrap().remove(0).identity;
+    assert!(finder.as_deref().is_none_or(|name| name == "alice"), "{finder:?}");
 }
