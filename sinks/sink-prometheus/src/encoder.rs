@@ -244,7 +244,7 @@ impl<'n> Families<'_, 'n> {
             let circumstances = Circumstances {
                 silent_ms: Some(now.saturating_sub(source.last_received_ms)),
                 age_ms: now.saturating_sub(source.first_received_ms),
-                share_work: sums.share_work,
+                share_work: sums.share_work(),
             };
             for (window, length) in WINDOWS {
                 let sample = sums.slots.sample(length, now, &observed, struck);

@@ -37,8 +37,15 @@ pub(crate) struct LevelSums {
     /// The last hour.
     pub(crate) slots: Slots,
     pub(crate) workers: WorkerTable,
-    /// Work of the last share's target, for what an observed zero says.
-    pub(crate) share_work: Option<f64>,
+    /// Work of the last share's target.
+    last_share_work: Option<f64>,
+}
+
+impl LevelSums {
+    /// Work of a share, for what an observed zero says: that of the hardest target lately, or else of the last share.
+    pub(crate) fn share_work(&self) -> Option<f64> {
+        self.slots.hardest().or(self.last_share_work)
+    }
 }
 
 /// The tip of the network's chain, as the publisher tells it.
@@ -289,8 +296,8 @@ impl Run<'_> {
         }
         sums.workers.shared_at(worker, at);
         if let Some(credit) = credit {
-            sums.slots.at(at).add_share(credit, true);
-            sums.share_work = Some(credit.work);
+            sums.slots.add_share(credit, at);
+            sums.last_share_work = Some(credit.work);
         }
         credit
     }
@@ -338,7 +345,7 @@ impl Run<'_> {
         if is_valid {
             let since = self.record.counted_at(UnixMillis(counted.since.0)).0.min(at);
             sums.slots.add_counted(accepted, work, since, at);
-            sums.share_work = Some(per_share);
+            sums.last_share_work = Some(per_share);
             self.source.worked(work);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use mining_stats::{Sample, Spans, Sums, Tier};
+use mining_stats::{Sample, ShareCredit, Spans, Sums, Tier};
 
 /// Windows of the hashrate gauges, with their names.
 pub(crate) const WINDOWS: [(&str, u64); 3] = [("5m", 300_000), ("15m", 900_000), ("1h", 3_600_000)];
@@ -18,18 +18,39 @@ const MAX_SPANS: usize = 1_024;
 
 /// Sums of one level by slot.
 #[derive(Debug, Default)]
-pub(crate) struct Slots(BTreeMap<u64, Sums>);
+pub(crate) struct Slots(BTreeMap<u64, Slot>);
+
+#[derive(Debug, Default)]
+struct Slot {
+    sums: Sums,
+    /// Work of the hardest target that a share met.
+    hardest: f64,
+}
 
 impl Slots {
-    /// The sums of the slot that holds this time.
-    pub(crate) fn at(&mut self, at: u64) -> &mut Sums {
-        self.0.entry(at / SLOT_MS).or_default()
+    /// Adds a share.
+    pub(crate) fn add_share(&mut self, credit: ShareCredit, at: u64) {
+        let slot = self.0.entry(at / SLOT_MS).or_default();
+        slot.sums.add_share(credit, true);
+        slot.hardest = slot.hardest.max(credit.work);
+    }
+
+    fn add_part(&mut self, accepted: u64, work: f64, at: u64) {
+        let slot = self.0.entry(at / SLOT_MS).or_default();
+        slot.sums.add_counted(accepted, 0, work, true);
+        slot.hardest = slot.hardest.max(work / accepted as f64);
+    }
+
+    /// Work of the hardest target that a share met lately. Many miners have many targets, and the silence of all is bounded by
+    /// what the hardest lets through.
+    pub(crate) fn hardest(&self) -> Option<f64> {
+        self.0.values().map(|slot| slot.hardest).max_by(f64::total_cmp)
     }
 
     /// Adds shares that came as counters, spread evenly from `since` to `at`, so that a long span makes no spike.
     pub(crate) fn add_counted(&mut self, accepted: u64, work: f64, since: u64, at: u64) {
         if at.saturating_sub(since) <= SLOT_MS || at - since > KEPT_MS {
-            self.at(at).add_counted(accepted, 0, work, true);
+            self.add_part(accepted, work, at);
             return;
         }
         // Shares up to a moment are the even part of all, rounded down; so the parts add up exactly.
@@ -39,7 +60,7 @@ impl Slots {
             let end = at.min((start / SLOT_MS + 1) * SLOT_MS);
             let part = (up_to(end) - up_to(start)) as u64;
             if part > 0 {
-                self.at(start).add_counted(part, 0, work * part as f64 / accepted as f64, true);
+                self.add_part(part, work * part as f64 / accepted as f64, start);
             }
             start = end;
         }
@@ -57,9 +78,9 @@ impl Slots {
     pub(crate) fn sample(&self, window: u64, now: u64, observed: &Spans, struck: &Spans) -> Sample {
         let first = now.saturating_sub(window) / SLOT_MS;
         let mut sums = Sums::default();
-        for (slot, slot_sums) in self.0.range(first..) {
-            if !struck.touches(slot * SLOT_MS, (slot + 1) * SLOT_MS) {
-                sums.merge(slot_sums);
+        for (number, slot) in self.0.range(first..) {
+            if !struck.touches(number * SLOT_MS, (number + 1) * SLOT_MS) {
+                sums.merge(&slot.sums);
             }
         }
         sums.sample(observed.difference(struck).within(first * SLOT_MS, u64::MAX))

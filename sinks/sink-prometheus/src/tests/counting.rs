@@ -244,6 +244,28 @@ fn a_silent_source_is_down_and_its_hashrate_is_unknown_not_zero() {
 }
 
 #[test]
+fn silence_of_many_is_bounded_by_the_hardest_target() {
+    let mut counted = Counted::new(10);
+    let mut session = pool();
+    let harder = |share: Event<'static>| match share {
+        Event::ShareSubmitted(share) => {
+            // One byte less: 256 times harder.
+            let [target, share_hash] = [share.target, share.share].map(|number| CompactTarget(number.0 - 0x0100_0000));
+            Event::ShareSubmitted(ShareSubmitted { target, share: share_hash, ..share })
+        }
+        other => other,
+    };
+    // The last share before the silence is an easy one.
+    counted.publish(&mut session, &[heartbeat(NOW), harder(share(1, NOW)), share(2, NOW)]);
+    counted.pass(600_000);
+    counted.publish(&mut session, &[heartbeat(counted.now)]);
+    let upper = r#"mining_hashrate_hashes_per_second_upper{publisher="pool-a",level="channel",window="5m"}"#;
+    let bound = counted.sample(upper).unwrap();
+    let expected = 3.0 * 256.0 * WORK / 300.0;
+    assert!((bound / expected - 1.0).abs() < 0.05, "{bound} {expected}");
+}
+
+#[test]
 fn a_gap_is_not_time_without_shares() {
     let mut counted = Counted::new(10);
     let mut session = pool();
