@@ -29,7 +29,7 @@ pub use downstreams::DownstreamView;
 pub use lists::{BlockView, ConnectionView, WorkerView};
 pub use marks::{BlockMark, LatestOf, MarksView, Outage};
 pub use miners::{MinerView, UserAgentView};
-pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
+pub use overview::{GroupView, LossView, LuckView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
 pub use publishers::PublisherView;
 pub use quote_trace::{QuoteKey, QuoteTrace, UnknownPayment};
 pub use quotes::{

@@ -4,6 +4,7 @@ mod contract;
 mod exactly_once;
 mod file;
 mod losses;
+mod luck;
 mod marks;
 mod migration;
 mod miners;

@@ -264,7 +264,13 @@ fn figures(source: &SourceView, online: u64, group: &GroupView, frame: &Frame<'_
         (figure("blocks", "Blocks found", html! { (numbers::count(totals.blocks.max(source.blocks.len() as u64))) },
             html! {
                 @match source.blocks.first() {
-                    Some(block) => { "last " (numbers::ago(block.found_ms, frame.now_ms)) }
+                    Some(block) => {
+                        "last " (numbers::ago(block.found_ms, frame.now_ms))
+                        @if let Some(luck) = &source.luck {
+                            @let rounds = if luck.blocks == 1 { "it".to_owned() } else { format!("the last {}", numbers::count(luck.blocks.into())) };
+                            "; " (rounds) " took " (numbers::part(luck.mean_effort)) " of the mean effort"
+                        }
+                    }
                     None => { "none since the history began" }
                 }
             }))

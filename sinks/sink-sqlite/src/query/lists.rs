@@ -1,7 +1,7 @@
 //! Lists: workers, open connections, blocks. Each has a fixed order, so that rows do not flip between two reads.
 
 use mining_stats::reading::Circumstances;
-use mining_stats::{Spans, Sv1Difficulty, Tier};
+use mining_stats::{Spans, Sv1Difficulty, Tier, luck};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 use stats_sv2::U256;
@@ -84,6 +84,9 @@ pub struct BlockView {
     pub found_ms: u64,
     /// Who found it; untrusted text.
     pub identity: Option<String>,
+    /// Work since the block before over the work that a block took on average at its time: 1 is the mean round. `None` for the
+    /// first block, and where the network's target was not told.
+    pub effort: Option<f64>,
 }
 
 pub(super) fn workers(
@@ -223,7 +226,10 @@ pub(super) fn connections(conn: &Connection, publisher: &str, limit: u32) -> Res
 
 pub(super) fn blocks(conn: &Connection, source: i64, limit: u32) -> Result<Vec<BlockView>, QueryError> {
     let mut rows = conn.prepare_cached(
-        "SELECT b.block_hash, b.height, b.found_at, s.name FROM blocks b LEFT JOIN series s ON s.id = b.identity
+        "SELECT b.block_hash, b.height, b.found_at, s.name, b.network_target, b.source_work - (
+           SELECT p.source_work FROM blocks p WHERE p.source = b.source AND (p.found_at, p.id) < (b.found_at, b.id)
+           ORDER BY p.found_at DESC, p.id DESC LIMIT 1)
+         FROM blocks b LEFT JOIN series s ON s.id = b.identity
          WHERE b.source = ?1 ORDER BY b.found_at DESC, b.id DESC LIMIT ?2",
     )?;
     let rows = rows.query_map(params![source, limit], |row| {
@@ -232,7 +238,14 @@ pub(super) fn blocks(conn: &Connection, source: i64, limit: u32) -> Result<Vec<B
             height: row.get(1)?,
             found_ms: row.get(2)?,
             identity: row.get(3)?,
+            effort: effort(row.get(4)?, row.get(5)?),
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
+}
+
+/// Work since the block before over the network's. What was told late, after later blocks, has none.
+fn effort(network_target: Option<u32>, work: Option<f64>) -> Option<f64> {
+    let network_work = network_target.and_then(work_of_target)?;
+    work.filter(|work| *work >= 0.0).map(|work| luck::round_effort(work, network_work))
 }

@@ -76,6 +76,8 @@ pub struct SourceView {
     pub tip: Option<TipView>,
     /// The round since its last block, where the network's target is known.
     pub round: Option<RoundView>,
+    /// What its last blocks took, where that is known.
+    pub luck: Option<LuckView>,
     /// Quotes by state.
     pub quotes: QuoteCounts,
     /// Events that it dropped, by its own count.
@@ -166,6 +168,20 @@ pub struct RoundView {
     pub probability: f64,
 }
 
+/// How much work the last blocks took, of those whose effort is known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+pub struct LuckView {
+    /// How many blocks.
+    pub blocks: u32,
+    /// When the first of them was found.
+    pub since_ms: u64,
+    /// Their mean effort: 1 is what the network's target lets expect, less is luck.
+    pub mean_effort: f64,
+    /// Probability that so many rounds take at least so much work in all.
+    pub probability: f64,
+}
+
 /// A loss.
 #[derive(Debug, Clone, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -228,6 +244,7 @@ pub(super) fn overview(conn: &Connection, now_ms: u64) -> Result<Overview, Query
             blocks: blocks(conn, id, MAX_LISTED)?,
             tip: tip(conn, id)?,
             round: None,
+            luck: None,
             quotes: quote_counts(conn, id)?,
             events_dropped: row.get(7)?,
             events_missing: row.get(8)?,
@@ -238,7 +255,8 @@ pub(super) fn overview(conn: &Connection, now_ms: u64) -> Result<Overview, Query
         let channels = group(conn, id, &view, Subject::Channels, now_ms)?;
         let miners = group(conn, id, &view, Subject::Miners, now_ms)?;
         let round = round(conn, id, &view, now_ms)?;
-        sources.push(SourceView { channels, miners, round, ..view });
+        let luck = luck_of(&view.blocks);
+        sources.push(SourceView { channels, miners, round, luck, ..view });
     }
     Ok(Overview {
         now_ms,
@@ -363,6 +381,19 @@ pub(super) fn totals(conn: &Connection, series: SeriesRef) -> Result<Totals, Que
     })
 }
 
+fn luck_of(blocks: &[BlockView]) -> Option<LuckView> {
+    let known: Vec<(u64, f64)> = blocks.iter().filter_map(|block| Some((block.found_ms, block.effort?))).collect();
+    // At most as many as are listed.
+    let number = known.len() as u32;
+    let total: f64 = known.iter().map(|(_, effort)| effort).sum();
+    Some(LuckView {
+        blocks: number,
+        since_ms: known.last()?.0,
+        mean_effort: total / f64::from(number),
+        probability: luck::probability_of_total_effort(total, number)?,
+    })
+}
+
 fn round(conn: &Connection, source: i64, view: &SourceView, now_ms: u64) -> Result<Option<RoundView>, QueryError> {
     let network_work = view
         .tip
@@ -379,8 +410,18 @@ fn round(conn: &Connection, source: i64, view: &SourceView, now_ms: u64) -> Resu
         // All that was ever done: its sum is at hand, while a year has thousands of buckets.
         None => (first_observed.unwrap_or(view.first_seen_ms), totals(conn, series)?.work_hashes),
         Some(block) => {
-            let cover = Cover::from_on(block.found_ms, now_ms, &tiers_of(conn, series)?);
-            (cover.from, cover.sums_of(conn, series, now_ms)?.work)
+            let before: Option<f64> = conn
+                .prepare_cached(
+                    "SELECT source_work FROM blocks WHERE source = ?1 ORDER BY found_at DESC, id DESC LIMIT 1",
+                )?
+                .query_row([source], |row| row.get(0))?;
+            match before {
+                Some(before) => (block.found_ms, (totals(conn, series)?.work_hashes - before).max(0.0)),
+                None => {
+                    let cover = Cover::from_on(block.found_ms, now_ms, &tiers_of(conn, series)?);
+                    (cover.from, cover.sums_of(conn, series, now_ms)?.work)
+                }
+            }
         }
     };
     let effort = luck::round_effort(work, network_work);
