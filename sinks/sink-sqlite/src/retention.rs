@@ -27,6 +27,9 @@ const BUDGET_STEP: u64 = 50;
 /// sent stays counted.
 pub(crate) const MAX_ENDED_SESSIONS: u32 = 20_000;
 
+/// Blocks that are kept: on a network where every share is one they must not fill the file. All stay counted.
+pub(crate) const MAX_BLOCKS: u32 = if cfg!(test) { 100 } else { 100_000 };
+
 /// What a call did that others must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Maintained {
@@ -152,12 +155,16 @@ fn delete_closed(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
             ))?
             .execute(params![oldest, ROWS_PER_CALL])?;
     }
-    deleted += conn
-        .prepare_cached(
-            "DELETE FROM sessions WHERE id IN
-               (SELECT id FROM sessions WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT ?2 OFFSET ?1)",
-        )?
-        .execute(params![MAX_ENDED_SESSIONS, ROWS_PER_CALL])?;
+    for (table, condition, most) in
+        [("sessions", "ended_at IS NOT NULL", MAX_ENDED_SESSIONS), ("blocks", "true", MAX_BLOCKS)]
+    {
+        deleted += conn
+            .prepare_cached(&format!(
+                "DELETE FROM {table} WHERE id IN
+                   (SELECT id FROM {table} WHERE {condition} ORDER BY id DESC LIMIT ?2 OFFSET ?1)"
+            ))?
+            .execute(params![most, ROWS_PER_CALL])?;
+    }
     conn.prepare_cached(
         "DELETE FROM chain_tips WHERE (source, at) IN (SELECT source, at FROM chain_tips WHERE at < ?1 LIMIT ?2)",
     )?

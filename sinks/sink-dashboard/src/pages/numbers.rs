@@ -44,7 +44,10 @@ pub(super) fn basis(window: &WindowReading) -> String {
         Reading::ObservedZero { .. } => format!("no share in {}", observed(window)),
         Reading::Gap => format!("nothing observed in {length}"),
         Reading::WarmingUp { observed_ms } => format!("no share yet in {}", tight(*observed_ms)),
-        Reading::Stale { age_ms, .. } => format!("source silent for {}", tight(*age_ms)),
+        Reading::Stale { last: Some(last), age_ms } => {
+            format!("{}; source silent for {}", uncertainty(last), tight(*age_ms))
+        }
+        Reading::Stale { last: None, age_ms } => format!("source silent for {}", tight(*age_ms)),
         _ => length,
     }
 }

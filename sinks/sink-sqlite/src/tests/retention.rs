@@ -219,6 +219,19 @@ fn ended_sessions_are_bounded() {
 }
 
 #[test]
+fn blocks_are_bounded_and_stay_counted() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[opened(1, "alice", HOUR_START)]);
+    let most = crate::retention::MAX_BLOCKS;
+    let found: Vec<_> = (0..most + 50).map(|height| block(height, HOUR_START + u64::from(height))).collect();
+    fixture.events(&found);
+    maintain(&mut fixture, HOUR_START + 100 * DAY);
+    let kept: (u32, u32) = (fixture.get("SELECT count(*) FROM blocks"), fixture.get("SELECT min(height) FROM blocks"));
+    assert_eq!(kept, (most, 50), "the latest stay");
+    assert_eq!(fixture.get::<u32>("SELECT blocks FROM rollup_total WHERE series = 1"), most + 50);
+}
+
+#[test]
 fn what_is_given_up_is_a_gap_and_not_a_zero() {
     let mut fixture = Fixture::new();
     // One connection, a share an hour, for 200 days: its samples are kept for 90 days, the hours of its name for years.
