@@ -5,9 +5,13 @@
 mod auth;
 mod listen;
 mod metrics;
+mod network;
+mod places;
 mod server;
 
 pub use auth::{AuthError, AuthSetting, Token, access_problem};
 pub use listen::{HttpError, bind, listen_address};
 pub use metrics::{classic_metrics, metrics_response};
+pub use network::{Network, NetworkError, client_address};
+pub use places::{Place, Places, per_address};
 pub use server::{HttpLimits, HttpServer, Peer};

@@ -26,6 +26,8 @@ use tokio_io_timeout::TimeoutStream;
 use tower_service::Service;
 
 use crate::listen::HttpError;
+use crate::network::Network;
+use crate::places::{Places, per_address};
 
 /// Bytes of a request's head.
 const MAX_HEAD: usize = 16 << 10;
@@ -39,6 +41,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct HttpLimits {
     /// Connections at a time; further ones wait to be accepted.
     pub max_connections: usize,
+    /// Connections at a time from one client address; further ones are closed at once, so that others find a place.
+    pub max_connections_per_address: usize,
+    /// Reverse proxies, over whose connections many clients come: only `max_connections` limits theirs.
+    pub trusted_proxies: Vec<Network>,
     /// How long a client may take to send its request's head, and to begin the next one on an open connection.
     pub head_timeout: Duration,
     /// How long a client may take no byte of an answer.
@@ -50,10 +56,15 @@ pub struct HttpLimits {
     pub max_blocking_threads: usize,
 }
 
+/// Connections at a time unless somebody chose otherwise.
+const MAX_CONNECTIONS: usize = 256;
+
 impl Default for HttpLimits {
     fn default() -> Self {
         Self {
-            max_connections: 256,
+            max_connections: MAX_CONNECTIONS,
+            max_connections_per_address: per_address(MAX_CONNECTIONS),
+            trusted_proxies: Vec::new(),
             head_timeout: Duration::from_secs(10),
             write_timeout: Duration::from_secs(20),
             max_connection_age: None,
@@ -141,6 +152,7 @@ async fn serve(
     mut stopping: watch::Receiver<bool>,
 ) {
     let places = Arc::new(Semaphore::new(limits.max_connections));
+    let of_clients = Places::new(limits.max_connections_per_address);
     let open = GracefulShutdown::new();
     let stopping = stopping.wait_for(|stopping| *stopping);
     tokio::pin!(stopping);
@@ -157,6 +169,12 @@ async fn serve(
                 continue;
             }
         };
+        let is_proxy = limits.trusted_proxies.iter().any(|network| network.contains(peer.ip()));
+        let of_client = if is_proxy { None } else { of_clients.take(peer.ip()) };
+        if !is_proxy && of_client.is_none() {
+            tracing::debug!(%peer, max = of_clients.each(), "a connection was refused: its address has too many");
+            continue;
+        }
         let connection = open.watch(connection(stream, peer, limits, router.clone()));
         let max_age = limits.max_connection_age.unwrap_or(Duration::MAX);
         // The runtime owns the task and ends with the listener.
@@ -166,7 +184,7 @@ async fn serve(
                 Ok(Err(error)) => tracing::debug!(%error, %peer, "a connection ended"),
                 Err(_) => tracing::debug!(%peer, "a connection was closed for its age"),
             }
-            drop(place);
+            drop((place, of_client));
         });
     }
     drop(listener);

@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::Extension;
@@ -35,6 +35,20 @@ fn connect(address: SocketAddr, bytes: &str) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     // The other side may close before it has read all.
     drop(stream.write_all(bytes.as_bytes()));
+    stream
+}
+
+/// The same from another of this host's addresses.
+fn connect_from(source: Ipv4Addr, address: SocketAddr, bytes: &str) -> TcpStream {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().unwrap();
+    let mut stream = runtime.block_on(async {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((source, 0).into()).unwrap();
+        socket.connect(address).await.unwrap().into_std().unwrap()
+    });
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(bytes.as_bytes()).unwrap();
     stream
 }
 
@@ -81,6 +95,27 @@ fn an_answer_that_nobody_reads_is_cut_off() {
 fn a_connection_ends_at_its_age_whatever_it_does() {
     let limits = HttpLimits { max_connection_age: Some(SOON), ..one_place() };
     assert_eq!(gives_its_place_to_the_next(limits, "GET /never HTTP/1.1\r\nHost: test\r\n\r\n"), "");
+}
+
+#[test]
+fn one_address_has_so_many_connections_and_others_have_theirs() {
+    let two = HttpLimits { max_connections_per_address: 2, ..HttpLimits::default() };
+    let server = server(two.clone());
+    let held = [connect(server.address(), ""), connect(server.address(), "")];
+    let request = "GET /peer HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n";
+    assert_eq!(read(connect(server.address(), request)), "", "the third is closed");
+    let other = connect_from([127, 0, 0, 2].into(), server.address(), request);
+    assert!(read(other).starts_with("HTTP/1.1 200"), "another client is answered");
+    drop(held);
+    // The server learns at its own time that they are gone.
+    let end = Instant::now() + PATIENCE;
+    while !read(connect(server.address(), request)).starts_with("HTTP/1.1 200") {
+        assert!(Instant::now() < end, "the places are free again");
+    }
+    let proxies = HttpLimits { trusted_proxies: vec!["127.0.0.1".parse().unwrap()], ..two };
+    let behind = self::server(proxies);
+    let _held = [connect(behind.address(), ""), connect(behind.address(), "")];
+    get_peer(behind.address());
 }
 
 #[test]

@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use sidecar_core::{Claim, Period, Reference, SettingProblem, Sink, SinkContext, SinkError, SinkSettings};
-use sidecar_http::{access_problem, bind, listen_address};
+use sidecar_http::{access_problem, bind, listen_address, per_address};
 
-pub use sidecar_http::AuthSetting;
+pub use sidecar_http::{AuthSetting, Network};
 
-pub use crate::security::network::Network;
 use crate::sink::DashboardSink;
 
 /// Where the dashboard answers unless its table says otherwise.
@@ -34,14 +33,20 @@ pub struct DashboardSettings {
     /// Connections at a time; further ones wait to be accepted.
     #[serde(default = "default_max_connections")]
     pub max_connections: NonZeroU32,
+    /// Of these, connections from one client address; further ones are closed. A quarter if absent, but at least 8.
+    #[serde(default)]
+    pub max_connections_per_address: Option<NonZeroU32>,
     /// Clients of the live stream at a time.
     #[serde(default = "default_max_live_clients")]
     pub max_live_clients: u32,
+    /// Of these, clients with one address; further ones have to poll. A quarter if absent, but at least 8.
+    #[serde(default)]
+    pub max_live_clients_per_address: Option<NonZeroU32>,
     /// Requests a second from one client address, over a burst of ten seconds' worth.
     #[serde(default = "default_requests_per_second")]
     pub requests_per_second: NonZeroU32,
     /// Reverse proxies, as addresses or networks such as `127.0.0.1` or `10.0.0.0/8`: over their connections the client's
-    /// address is the last one in `X-Forwarded-For`. Otherwise all clients of a proxy share one allowance of requests.
+    /// address is the last one in `X-Forwarded-For`. Otherwise all clients of a proxy share what one client may take.
     #[serde(default)]
     pub trusted_proxies: Vec<Network>,
     /// Connections to the history, and so questions that are answered at a time.
@@ -116,7 +121,9 @@ impl DashboardSettings {
             auth: None,
             redact: Vec::new(),
             max_connections: default_max_connections(),
+            max_connections_per_address: None,
             max_live_clients: default_max_live_clients(),
+            max_live_clients_per_address: None,
             requests_per_second: default_requests_per_second(),
             trusted_proxies: Vec::new(),
             readers: default_readers(),
@@ -125,10 +132,24 @@ impl DashboardSettings {
         }
     }
 
+    /// Connections of one client, and its clients of the live stream.
+    pub(crate) fn of_one_address(&self) -> (usize, usize) {
+        let chosen = |own: Option<NonZeroU32>, all: u32| own.map_or(per_address(count(all)), |own| count(own.get()));
+        (
+            chosen(self.max_connections_per_address, self.max_connections.get()),
+            chosen(self.max_live_clients_per_address, self.max_live_clients),
+        )
+    }
+
     /// Whether this is left out.
     pub(crate) fn redacts(&self, what: Redacted) -> bool {
         self.redact.contains(&what)
     }
+}
+
+/// A number of things in memory.
+pub(crate) fn count(number: u32) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 impl SinkSettings for DashboardSettings {

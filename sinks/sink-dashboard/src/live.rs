@@ -34,8 +34,8 @@ pub(crate) struct Live {
 }
 
 impl Live {
-    pub(crate) fn new(redaction: Arc<Redaction>, max_clients: u32) -> Self {
-        Self { present: Mutex::new(Present::new(redaction)), hub: Hub::new(max_clients) }
+    pub(crate) fn new(redaction: Arc<Redaction>, hub: Hub) -> Self {
+        Self { present: Mutex::new(Present::new(redaction)), hub }
     }
 
     /// The messages and their clients.

@@ -2,6 +2,5 @@
 
 pub(crate) mod guard;
 pub(crate) mod headers;
-pub(crate) mod network;
 pub(crate) mod rate;
 pub(crate) mod redact;

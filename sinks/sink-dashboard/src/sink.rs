@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sidecar_core::{Batch, BoxFuture, Sink, SinkContext, SinkError, SinkStart};
 use sidecar_http::{HttpError, HttpLimits, HttpServer, Token, bind};
 
-use crate::config::DashboardSettings;
+use crate::config::{DashboardSettings, count};
 use crate::history::HistoryPool;
 use crate::live::updater;
 use crate::router::router;
@@ -34,7 +34,7 @@ impl DashboardSink {
             None => None,
             Some(auth) => auth.load().map_err(|error| SinkError::fatal("the dashboard has no token", error))?,
         };
-        let readers = usize::try_from(settings.readers.get()).unwrap_or(usize::MAX);
+        let readers = count(settings.readers.get());
         let history = HistoryPool::new(path.to_owned(), readers, settings.query_timeout.0);
         let SinkContext { name, clock, neighbours, .. } = context;
         let state = AppState::new(settings, history, neighbours, clock);
@@ -45,8 +45,11 @@ impl DashboardSink {
         let settings = &self.state.settings;
         let listener = bind(settings.listen)?;
         let limits = HttpLimits {
-            max_connections: usize::try_from(settings.max_connections.get()).unwrap_or(usize::MAX),
-            max_blocking_threads: usize::try_from(settings.readers.get()).unwrap_or(usize::MAX),
+            max_connections: count(settings.max_connections.get()),
+            max_connections_per_address: settings.of_one_address().0,
+            trusted_proxies: settings.trusted_proxies.clone(),
+            // One more: whoever reads the journal makes no question to the history wait.
+            max_blocking_threads: count(settings.readers.get()).saturating_add(1),
             ..HttpLimits::default()
         };
         self.state.live.hub().set_open(true);

@@ -6,9 +6,10 @@ use sidecar_core::{Clock, Neighbours};
 use sink_sqlite::query::Overview;
 use tokio::sync::Mutex;
 
-use crate::config::DashboardSettings;
+use crate::config::{DashboardSettings, count};
 use crate::history::{HistoryPool, ReadError};
 use crate::live::Live;
+use crate::live::hub::Hub;
 use crate::security::redact::Redaction;
 use crate::worker_list::WorkerLists;
 
@@ -42,7 +43,8 @@ impl AppState {
         clock: Arc<dyn Clock>,
     ) -> Self {
         let redaction = Arc::new(Redaction::of(&settings));
-        let live = Arc::new(Live::new(Arc::clone(&redaction), settings.max_live_clients));
+        let hub = Hub::new(count(settings.max_live_clients), settings.of_one_address().1);
+        let live = Arc::new(Live::new(Arc::clone(&redaction), hub));
         Self {
             settings: Arc::new(settings),
             history,

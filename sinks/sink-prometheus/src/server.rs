@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use sidecar_core::SinkError;
-use sidecar_http::{AuthSetting, HttpLimits, HttpServer, Token, bind, metrics_response};
+use sidecar_http::{AuthSetting, HttpLimits, HttpServer, Token, bind, metrics_response, per_address};
 
 use crate::config::PrometheusSettings;
 
@@ -31,8 +31,10 @@ struct Pages {
 pub(crate) fn start(settings: &PrometheusSettings, render: Render) -> Result<HttpServer, SinkError> {
     let token = settings.auth.as_ref().map_or(Ok(None), AuthSetting::load);
     let token = token.map_err(|error| SinkError::fatal("cannot tell who may read the metrics", error))?;
+    let max_connections = settings.max_connections.get() as usize;
     let limits = HttpLimits {
-        max_connections: settings.max_connections.get() as usize,
+        max_connections,
+        max_connections_per_address: per_address(max_connections),
         head_timeout: settings.head_timeout.0,
         max_connection_age: Some(MAX_CONNECTION_AGE),
         ..HttpLimits::default()

@@ -66,7 +66,8 @@ impl Year {
             // All clients of a benchmark have one address.
             text.push_str(&format!(
                 "[sinks.dashboard]\ntype = \"dashboard\"\nlisten = \"{address}\"\nhistory = \"history\"\n\
-                 max_connections = 512\nrequests_per_second = 1000000\n"
+                 max_connections = 512\nmax_connections_per_address = 512\nmax_live_clients_per_address = 200\n\
+                 requests_per_second = 1000000\n"
             ));
         }
         Ok((Sidecar::start_configured(folder, listen, admin, &text)?, dashboard))

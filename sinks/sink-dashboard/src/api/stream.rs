@@ -1,7 +1,7 @@
 //! `/api/v1/live` and `/api/v1/live/poll`: the live stream, see `live::message` for what it carries.
 
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,9 @@ use serde_json::value::RawValue;
 use super::problem::Problem;
 use super::query::Query;
 use super::shape::{Answered, json};
+use crate::live::hub::TooManyClientsError;
 use crate::live::stream::stream;
+use crate::security::guard::Client;
 use crate::state::AppState;
 
 const LAST_EVENT_ID: &str = "last-event-id";
@@ -29,18 +31,22 @@ pub(super) struct LiveQuery {
     responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn live(
     State(state): State<AppState>,
+    Extension(Client(client)): Extension<Client>,
     Query(asked): Query<LiveQuery>,
     headers: HeaderMap,
 ) -> Response {
-    let place = match state.live.hub().enter() {
-        Ok(place) => place,
+    let seat = match state.live.hub().enter(client) {
+        Ok(seat) => seat,
         Err(full) => {
-            let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, format!("{full}; use /api/v1/live/poll"));
-            return problem.into_response();
+            let status = match full {
+                TooManyClientsError::All { .. } => StatusCode::SERVICE_UNAVAILABLE,
+                TooManyClientsError::Address { .. } => StatusCode::TOO_MANY_REQUESTS,
+            };
+            return Problem::new(status, format!("{full}; use /api/v1/live/poll")).into_response();
         }
     };
     let last_id = headers.get(LAST_EVENT_ID).and_then(|id| id.to_str().ok()).or(asked.last_event_id.as_deref());
-    let body = Body::from_stream(stream(state.live, place, last_id));
+    let body = Body::from_stream(stream(state.live, seat, last_id));
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),

@@ -2,10 +2,12 @@
 //! by all clients. Who falls behind the ring is let go.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use serde::Serialize;
+use sidecar_http::{Place, Places};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 /// Messages kept for clients that reconnect.
@@ -77,19 +79,36 @@ pub(crate) struct Hub {
     head: watch::Sender<Head>,
     places: Arc<Semaphore>,
     max_clients: usize,
+    of_clients: Places,
     polled: std::sync::atomic::AtomicU64,
 }
 
-/// There are as many clients as the setting allows.
+/// A listening client's place.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    _among_all: OwnedSemaphorePermit,
+    _of_client: Place,
+}
+
+/// There are as many clients as the settings allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{max_clients} clients listen already")]
-pub(crate) struct TooManyClientsError {
-    pub(crate) max_clients: usize,
+pub(crate) enum TooManyClientsError {
+    /// In all.
+    #[error("{max} clients listen already")]
+    All {
+        /// So many.
+        max: usize,
+    },
+    /// With this client's address.
+    #[error("{max} clients with this address listen already")]
+    Address {
+        /// So many.
+        max: usize,
+    },
 }
 
 impl Hub {
-    pub(crate) fn new(max_clients: u32) -> Self {
-        let max_clients = max_clients as usize;
+    pub(crate) fn new(max_clients: usize, max_per_address: usize) -> Self {
         let (head, _) = watch::channel(Head { last: 0, is_open: true });
         Self {
             run: format!("{:x}", stats_sv2::UnixMillis::now().0),
@@ -97,6 +116,7 @@ impl Hub {
             head,
             places: Arc::new(Semaphore::new(max_clients)),
             max_clients,
+            of_clients: Places::new(max_per_address),
             polled: std::sync::atomic::AtomicU64::new(0),
         }
     }
@@ -157,9 +177,13 @@ impl Hub {
         self.ring().last
     }
 
-    /// A place for a client.
-    pub(crate) fn enter(&self) -> Result<OwnedSemaphorePermit, TooManyClientsError> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| TooManyClientsError { max_clients: self.max_clients })
+    /// A place for a client with this address.
+    pub(crate) fn enter(&self, client: IpAddr) -> Result<Seat, TooManyClientsError> {
+        let all = Arc::clone(&self.places).try_acquire_owned();
+        let among_all = all.map_err(|_| TooManyClientsError::All { max: self.max_clients })?;
+        let of_client = self.of_clients.take(client);
+        let of_client = of_client.ok_or_else(|| TooManyClientsError::Address { max: self.of_clients.each() })?;
+        Ok(Seat { _among_all: among_all, _of_client: of_client })
     }
 
     /// How many clients listen now.
@@ -202,7 +226,7 @@ mod tests {
         /// Whoever asks gets every message after the last one seen, in order, or is told to begin anew: never a hole.
         #[test]
         fn no_hole_without_a_reset(sizes in prop::collection::vec(0_usize..40_000, 0..60), seen in 0_u64..80) {
-            let hub = Hub::new(1);
+            let hub = Hub::new(1, 1);
             for size in &sizes {
                 hub.publish(vec![Outgoing::new("update", &"x".repeat(*size))]);
             }
@@ -221,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_message_is_a_server_sent_event_with_an_id_of_this_run() {
-        let hub = Hub::new(1);
+        let hub = Hub::new(1, 1);
         hub.publish(vec![Outgoing::new("block", &serde_json::json!({ "name": "a\nb" }))]);
         let caught = hub.after(0);
         let frame = String::from_utf8(caught.messages[0].frame.to_vec()).unwrap();
@@ -233,15 +257,18 @@ mod tests {
 
     #[test]
     fn places_are_counted() {
-        let hub = Hub::new(1);
+        let hub = Hub::new(2, 1);
+        let [a, b, c] = [1, 2, 3].map(|last| IpAddr::from([192, 0, 2, last]));
         assert!(!hub.is_wanted(1_000_000));
-        let place = hub.enter().unwrap();
-        assert_eq!(hub.enter().unwrap_err(), TooManyClientsError { max_clients: 1 });
+        let of_a = hub.enter(a).unwrap();
+        assert_eq!(hub.enter(a).unwrap_err(), TooManyClientsError::Address { max: 1 });
+        let of_b = hub.enter(b).unwrap();
+        assert_eq!(hub.enter(c).unwrap_err(), TooManyClientsError::All { max: 2 });
         assert!(hub.is_wanted(1_000_000));
-        drop(place);
+        drop((of_a, of_b));
         assert!(!hub.is_wanted(1_000_000));
         hub.note_poll(999_000);
         assert!(hub.is_wanted(1_000_000));
-        assert!(hub.enter().is_ok());
+        assert!(hub.enter(a).is_ok());
     }
 }

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{Stream, unfold};
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::watch;
 
 use super::Live;
-use super::hub::{Head, Sent};
+use super::hub::{Head, Seat, Sent};
 
 /// A stream without a message for so long carries a comment, so that proxies and clients see that it lives.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
@@ -24,13 +24,13 @@ struct Client {
     /// The last message that it got.
     seen: u64,
     waiting: VecDeque<Bytes>,
-    _place: OwnedSemaphorePermit,
+    _seat: Seat,
 }
 
 /// The stream of a client that saw `last_id` last, or is new.
 pub(crate) fn stream(
     live: Arc<Live>,
-    place: OwnedSemaphorePermit,
+    seat: Seat,
     last_id: Option<&str>,
 ) -> impl Stream<Item = Result<Bytes, Infallible>> + use<> {
     let hub = live.hub();
@@ -45,7 +45,7 @@ pub(crate) fn stream(
         }),
     };
     let head = hub.watch();
-    unfold(Client { live, head, seen, waiting, _place: place }, next)
+    unfold(Client { live, head, seen, waiting, _seat: seat }, next)
 }
 
 async fn next(mut client: Client) -> Option<(Result<Bytes, Infallible>, Client)> {

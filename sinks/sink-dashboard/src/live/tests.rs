@@ -12,6 +12,7 @@ use stats_sv2::event::{
 use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Text, U256, UnixMillis};
 
 use super::Live;
+use super::hub::Hub;
 use super::message::WorkerKind;
 use super::source::MAX_WORKERS;
 use crate::config::DashboardSettings;
@@ -61,7 +62,7 @@ impl Fed {
     fn new() -> Self {
         let redaction = Arc::new(Redaction::of(&DashboardSettings::new("history")));
         Self {
-            live: Live::new(redaction, 4),
+            live: Live::new(redaction, Hub::new(4, 4)),
             journal: SyntheticJournal::new(JournalId(1), NOW),
             session: SyntheticSession::new("pool-a", Role::Pool, 1),
         }

@@ -16,11 +16,17 @@ use crate::security::rate::RateLimit;
 /// Bytes of a request's body. Nothing here reads one.
 const MAX_BODY: u64 = 64 << 10;
 
+/// Whose request it is, by address; among the extensions of every request that came in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client(pub(crate) IpAddr);
+
 /// The rules of the door.
 #[derive(Debug)]
 pub(crate) struct Guard {
     token: Option<Token>,
     rate: RateLimit,
+    /// Of requests that only ask for the health.
+    probe_rate: RateLimit,
     trusted_proxies: Vec<Network>,
     /// A page of another site that a browser was tricked to take for ours must not be answered.
     checks_host: bool,
@@ -33,6 +39,7 @@ impl Guard {
             checks_host: token.is_none() && !is_open,
             token,
             rate: RateLimit::per_second(settings.requests_per_second),
+            probe_rate: RateLimit::per_second(settings.requests_per_second),
             trusted_proxies: settings.trusted_proxies.clone(),
         }
     }
@@ -49,10 +56,10 @@ impl Guard {
     }
 
     /// What a request is answered that may not come in.
-    fn refusal(&self, request: &Request) -> Option<Response> {
-        if !is_probe(request.uri())
-            && let Err(wait) = self.rate.check(self.client(request))
-        {
+    fn refusal(&self, request: &Request, client: IpAddr) -> Option<Response> {
+        // Before the token is looked at, so that nobody can try many of them.
+        let rate = if is_probe(request.uri()) { &self.probe_rate } else { &self.rate };
+        if let Err(wait) = rate.check(client) {
             let seconds = HeaderValue::from(wait.as_secs() + 1);
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "too many requests from this address");
             return Some(([(header::RETRY_AFTER, seconds)], problem).into_response());
@@ -84,15 +91,19 @@ impl Guard {
 }
 
 /// Lets a request in, or answers it here.
-pub(crate) async fn guard(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    match guard.refusal(&request) {
-        None => next.run(request).await,
+pub(crate) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request, next: Next) -> Response {
+    let client = guard.client(&request);
+    match guard.refusal(&request, client) {
+        None => {
+            request.extensions_mut().insert(Client(client));
+            next.run(request).await
+        }
         Some(refusal) => refusal,
     }
 }
 
-/// Whether somebody asks only for the health. Behind a proxy everybody may have one address, and a probe that is refused would
-/// take the sidecar for down. What it is answered is kept for a second; with parameters it would be another answer.
+/// Whether somebody asks only for the health, which has an allowance of its own: behind a proxy everybody may have one address,
+/// and a probe that is refused because of others' pages would take the sidecar for down.
 fn is_probe(uri: &Uri) -> bool {
     matches!(uri.path(), "/health" | "/api/v1/health") && uri.query().is_none()
 }

@@ -1,5 +1,7 @@
 //! The door: who may ask what, and what the answers let a browser do.
 
+use std::io::{Read, Write};
+
 use stats_sv2::event::{ChannelClosed, EventsDropped, QuoteCreated, QuoteFailed, SourceInfo};
 use stats_sv2::{Amount, ChannelId, DownstreamId, Event, Role, Text, U256, UnixMillis};
 
@@ -83,6 +85,24 @@ fn with_a_token_nothing_is_answered_without_it() {
 }
 
 #[test]
+fn nobody_tries_many_tokens() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("token");
+    std::fs::write(&file, "correct-horse-battery\n").unwrap();
+    for path in ["/", "/health", "/api/v1/health"] {
+        let bench = Bench::with(Role::Pool, |settings| {
+            settings.auth = Some(AuthSetting::TokenFile(file.clone()));
+            settings.requests_per_second = 1.try_into().unwrap();
+        });
+        let mut tried = (0..100).map(|number| {
+            let headers = format!("Host: localhost\r\nAuthorization: Bearer wrong-horse-battery-{number}\r\n");
+            bench.ask("GET", path, &headers)
+        });
+        tried.find(|reply| reply.status != 401).expect("a limit").problem(429);
+    }
+}
+
+#[test]
 fn too_many_requests_are_told_to_wait() {
     let bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1.try_into().unwrap());
     let replies: Vec<_> = (0..15).map(|_| bench.get("/api/v1/alerts")).collect();
@@ -94,6 +114,9 @@ fn too_many_requests_are_told_to_wait() {
         assert_eq!(bench.get(path).status, 200, "{path}");
     }
     bench.get("/health?x=1").problem(429);
+    // It has its own allowance, and no more than that.
+    let mut probes = (0..100).map(|_| bench.get("/health"));
+    probes.find(|reply| reply.status != 200).expect("a limit").problem(429);
     assert!(refused.header("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
 }
 
@@ -113,6 +136,45 @@ fn clients_of_a_trusted_proxy_have_an_allowance_each() {
     assert_eq!(refused(&behind), 0);
     let open = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1.try_into().unwrap());
     assert!(refused(&open) > 0, "whoever is not trusted cannot become somebody else");
+}
+
+#[test]
+fn one_address_cannot_take_every_place_of_the_live_stream() {
+    let bench = Bench::with(Role::Pool, |settings| {
+        settings.max_live_clients_per_address = Some(2.try_into().unwrap());
+        settings.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+    });
+    let of = |client: u8| format!("X-Forwarded-For: 192.0.2.{client}\r\n");
+    let held = [bench.listen(&of(1)), bench.listen(&of(1))];
+    // A stream that is not refused has no end, but its head has.
+    let ask = |method: &str| bench.ask(method, "/api/v1/live", &format!("Host: localhost\r\n{}", of(1)));
+    assert_eq!(ask("HEAD").status, 429);
+    let detail = ask("GET").problem(429)["detail"].to_string();
+    assert!(detail.contains("2 clients with this address") && detail.contains("/api/v1/live/poll"), "{detail}");
+    drop(bench.listen(&of(2)));
+    drop(held);
+}
+
+#[test]
+fn one_address_cannot_take_every_connection() {
+    let limited = |trusted: &[&str]| {
+        Bench::with(Role::Pool, |settings| {
+            settings.max_connections_per_address = Some(2.try_into().unwrap());
+            settings.trusted_proxies = trusted.iter().map(|network| network.parse().unwrap()).collect();
+        })
+    };
+    let bench = limited(&[]);
+    let held = [bench.connect(), bench.connect()];
+    let mut third = bench.connect();
+    // Closed or cut off: nothing is answered.
+    drop(third.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+    let mut answer = Vec::new();
+    drop(third.read_to_end(&mut answer));
+    assert!(answer.is_empty(), "{answer:?}");
+    drop(held);
+    let behind = limited(&["127.0.0.1"]);
+    let _held = [behind.connect(), behind.connect()];
+    assert_eq!(behind.get("/health").status, 200, "a proxy's connections are those of many clients");
 }
 
 /// Whoever chooses the words may put a name or an address into them: why channel 2 closed, why a quote failed, why events

@@ -1,4 +1,4 @@
-//! A network as it is written in the settings: one address, or all with the same first bits.
+//! Networks: those that settings name, and those that are taken for one client.
 
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -69,6 +69,20 @@ impl<'de> Deserialize<'de> for Network {
     }
 }
 
+/// The address that stands for a client: its own for IPv4, however it is seen, and that of its whole /64 for IPv6, in which
+/// it may take any.
+#[must_use]
+pub fn client_address(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let mut octets = address.octets();
+            octets[8..].fill(0);
+            IpAddr::from(octets)
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,5 +128,13 @@ mod tests {
         ] {
             assert!(text.parse::<Network>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_client_is_an_ipv4_address_or_a_64th_of_ipv6() {
+        let client = |address: &str| client_address(address.parse().unwrap()).to_string();
+        assert_eq!(client("::ffff:192.0.2.1"), "192.0.2.1");
+        assert_eq!(client("2001:db8::ffff:2"), "2001:db8::");
+        assert_ne!(client("2001:db8::1"), client("2001:db8:0:1::1"));
     }
 }
