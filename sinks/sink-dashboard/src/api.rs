@@ -2,7 +2,7 @@
 
 mod activity;
 mod connections;
-mod csv;
+pub(crate) mod csv;
 mod openapi;
 pub(crate) mod problem;
 pub(crate) mod query;

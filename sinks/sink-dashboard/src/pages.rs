@@ -30,6 +30,7 @@ mod workers;
 
 use axum::Router;
 use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -81,6 +82,11 @@ async fn of_source<T: Default + Send + 'static>(
         Some(publisher) => Ok(state.history.read(move |history| ask(history, &publisher)).await?),
         None => Ok(T::default()),
     }
+}
+
+/// The page in the place of an answer that is too large.
+pub(crate) fn too_large(why: String) -> Response {
+    PageError::TooLarge { why }.into_response()
 }
 
 /// The link to a table as a file.

@@ -113,7 +113,7 @@ pub(crate) fn write<T: Table>(table: &T) -> Result<Vec<u8>, csv::Error> {
 }
 
 /// What a client wants to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Format {
     Json,
     Csv,
@@ -129,12 +129,25 @@ impl Format {
                 StatusCode::NOT_ACCEPTABLE,
                 format!("there is no format `{other}`; there are `json` and `csv`"),
             )),
-            None => {
-                let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-                let first = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
-                let wanted = first.into_iter().find(|kind| matches!(*kind, "text/csv" | "application/json" | "*/*"));
-                Ok(if wanted == Some("text/csv") { Self::Csv } else { Self::Json })
-            }
+            None => Ok(Self::accepted(headers)),
+        }
+    }
+
+    /// By `Accept` alone.
+    pub(crate) fn accepted(headers: &HeaderMap) -> Self {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        let mut kinds = accept.split(',').map(|part| part.split(';').next().unwrap_or_default().trim());
+        match kinds.find(|kind| matches!(*kind, "text/csv" | "application/json" | "*/*")) {
+            Some("text/csv") => Self::Csv,
+            _ => Self::Json,
+        }
+    }
+
+    /// What `Accept` says of somebody who wants it.
+    pub(crate) const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => "application/json",
+            Self::Csv => "text/csv",
         }
     }
 }

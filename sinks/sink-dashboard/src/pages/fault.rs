@@ -26,6 +26,12 @@ pub(super) enum PageError {
         /// What cannot be read, and why; holds words of the address.
         why: String,
     },
+    /// The answer is larger than any may be.
+    #[error("{why}")]
+    TooLarge {
+        /// In words.
+        why: String,
+    },
     /// The history did not answer.
     #[error("the history did not answer")]
     Read(#[source] ReadError),
@@ -46,6 +52,7 @@ impl PageError {
         match self {
             Self::Unknown { .. } => StatusCode::NOT_FOUND,
             Self::Asked { .. } => StatusCode::BAD_REQUEST,
+            Self::TooLarge { .. } => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Read(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
@@ -64,6 +71,11 @@ impl PageError {
                 Self::Asked { why } => {
                     h1 { "Not understood" }
                     p.notice.is-bad { "Of this address " (numbers::visible(why)) "." }
+                    p { a href="/" { "To the overview" } }
+                }
+                Self::TooLarge { why } => {
+                    h1 { "Too large" }
+                    p.notice.is-bad { "It cannot be shown: " (numbers::visible(why)) "." }
                     p { a href="/" { "To the overview" } }
                 }
                 Self::Read(error) => {
