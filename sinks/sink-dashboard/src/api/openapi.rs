@@ -16,8 +16,8 @@ Times are Unix milliseconds, hashrates hashes per second, difficulties those of 
 are decimal text. A hashrate comes with the ends of its 95 % interval and with the shares and the observed time that it rests \
 on; what was not observed is null, never 0. A question that fails gets an RFC 9457 problem document and its status.
 
-Tables and series are also CSV, by `?format=csv` or `Accept: text/csv`; text that a spreadsheet would run begins with an \
-apostrophe there. Names of workers, programs and addresses come from the network: escape them.
+Tables and series are also CSV, by `?format=csv` or `Accept: text/csv`; what a spreadsheet would run gets an \
+apostrophe in front there. Names of workers, programs and addresses come from the network: escape them.
 
 Answers carry an ETag and are good for a second. With `auth` configured every request needs `Authorization: Bearer TOKEN`, or \
 the token as the password of basic authentication.
