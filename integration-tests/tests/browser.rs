@@ -245,7 +245,12 @@ fn pool_events(publish: &mut dyn FnMut(Event<'_>)) {
     let now = UnixMillis::now().0;
     let begin = now - PAST_MS;
     let at = |ms: u64| UnixMillis(begin + ms);
-    for (name, value) in [("listen_address", "203.0.113.7:3333"), ("network", "testnet4")] {
+    let facts = [
+        ("listen_address", "203.0.113.7:3333"),
+        ("monitoring_api", "http://203.0.113.8:9090"),
+        ("network", "testnet4"),
+    ];
+    for (name, value) in facts {
         publish(SourceInfo { timestamp: at(0), name: Text::cut(name), value: Text::cut(value) }.into());
     }
     let text = |text: &str| Text::cut(text.to_owned());

@@ -1,5 +1,6 @@
 //! What public pages leave out: network addresses, and names of workers, for which pseudonyms stand that are good until the
-//! next start; and with either of them words that publishers choose freely, which may hold both. Applied to every answer, page and message before it is written.
+//! next start; and with either of them words that publishers choose freely, which may hold both. Applied to every answer, page
+//! and message before it is written.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
@@ -15,6 +16,10 @@ use crate::config::{DashboardSettings, Redacted};
 
 /// What stands where an address was, or free words.
 pub(crate) const HIDDEN: &str = "(hidden)";
+
+/// What a source says about itself that tells nobody where anything is. Everything else is hidden with the addresses, however
+/// it is called: whoever writes a publisher chooses the names.
+const SAFE_INFO: [&str; 4] = ["authority_public_key", "blockchain_network", "network", "process.started_at"];
 
 /// What is left out.
 #[derive(Debug)]
@@ -82,6 +87,13 @@ impl Redaction {
         }
     }
 
+    /// What a source says about itself.
+    fn source_info(&self, name: &str, value: &mut String) {
+        if !SAFE_INFO.contains(&name) {
+            self.address(value);
+        }
+    }
+
     fn name(&self, publisher: &str, name: &mut String) {
         if self.names.is_some() {
             *name = self.shown_name(publisher, name);
@@ -100,11 +112,7 @@ impl Redaction {
         }
         for source in &mut overview.sources {
             source.upstreams.iter_mut().for_each(|address| self.address(address));
-            for (key, value) in &mut source.info {
-                if key.contains("address") || key.starts_with("service") || key.starts_with("upstream") {
-                    self.address(value);
-                }
-            }
+            source.info.iter_mut().for_each(|(name, value)| self.source_info(name, value));
             source.sessions.iter_mut().for_each(|session| self.optional_words(&mut session.reason));
             source.losses.iter_mut().for_each(|loss| self.words(&mut loss.reason));
             let publisher = source.publisher.clone();
@@ -168,23 +176,21 @@ impl Redaction {
         }
         let mut event: Value = serde_json::from_str(&text).ok()?;
         let fields = event.as_object_mut()?;
+        let info_name = fields.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         for (key, value) in fields.iter_mut() {
             let Value::String(text) = value else { continue };
             match (key.as_str(), kind) {
                 ("address" | "device_id", _) => self.address(text),
-                // What a source says about itself is mostly where it is.
-                ("value", EventKind::SourceInfo) => self.address(text),
+                ("value", EventKind::SourceInfo) => self.source_info(&info_name, text),
                 // The payload of an event that is not known may hold anything too.
-                ("reason" | "error_message" | "payload", _) => self.words(text),
+                ("reason" | "error_message" | "message" | "subject" | "payload", _) => self.words(text),
                 ("user_identity", _) | ("name", EventKind::MinerConnected) => self.name(publisher, text),
                 _ => {}
             }
         }
         serde_json::value::to_raw_value(&event).ok().map(Arc::from)
     }
-}
 
-impl Redaction {
     /// The state of the pipeline: listener and bridges have addresses, the rest has none.
     pub(crate) fn pipeline(&self, value: &mut Value) {
         if !self.addresses {
@@ -201,6 +207,67 @@ impl Redaction {
             }
             Value::Array(values) => values.iter_mut().for_each(|value| self.pipeline(value)),
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn redaction(redact: &[Redacted]) -> Redaction {
+        Redaction::of(&DashboardSettings { redact: redact.to_vec(), ..DashboardSettings::new("history") })
+    }
+
+    fn event(redaction: &Redaction, kind: EventKind, event: &Value) -> Value {
+        let shown = redaction.event(event.to_string().into_bytes(), "pool", kind).unwrap();
+        serde_json::from_str(shown.get()).unwrap()
+    }
+
+    #[test]
+    fn of_what_a_source_says_only_what_is_known_to_be_harmless_is_shown() {
+        let addresses = redaction(&[Redacted::Addresses]);
+        let said = [
+            ("monitoring_api", "http://10.0.0.5:9090"),
+            ("listen_address", "192.0.2.7:3333"),
+            ("service.mint", "192.0.2.8:3338"),
+            ("tomorrows_fact", "192.0.2.9"),
+            ("network", "testnet4"),
+            ("blockchain_network", "testnet4"),
+            ("authority_public_key", "9auqWEzQ"),
+            ("process.started_at", "1800000000000"),
+        ];
+        let mut shown = BTreeSet::new();
+        for (name, value) in said {
+            let mut told = value.to_owned();
+            addresses.source_info(name, &mut told);
+            let event = event(&addresses, EventKind::SourceInfo, &json!({ "name": name, "value": value }));
+            assert_eq!((event["name"].as_str(), event["value"].as_str()), (Some(name), Some(told.as_str())));
+            if told != HIDDEN {
+                assert_eq!(told, value);
+                shown.insert(name);
+            }
+        }
+        assert_eq!(shown, BTreeSet::from(SAFE_INFO));
+        let mut told = "http://10.0.0.5:9090".to_owned();
+        redaction(&[]).source_info("monitoring_api", &mut told);
+        assert_eq!(told, "http://10.0.0.5:9090", "nothing is left out unless somebody wants it");
+    }
+
+    #[test]
+    fn the_words_of_alerts_are_hidden_whatever_is_left_out() {
+        let alert =
+            json!({ "alert": "worker-silent", "subject": "bc1qsecret.rig", "message": "bc1qsecret.rig at 192.0.2.7" });
+        for kind in [EventKind::AlertFired, EventKind::AlertResolved] {
+            for redacted in [Redacted::Addresses, Redacted::Names] {
+                let shown = event(&redaction(&[redacted]), kind, &alert);
+                assert_eq!(shown, json!({ "alert": "worker-silent", "subject": HIDDEN, "message": HIDDEN }));
+            }
+            assert_eq!(event(&redaction(&[]), kind, &alert), alert);
         }
     }
 }
