@@ -44,8 +44,8 @@ impl AdminServer {
     pub(crate) fn start(listener: TcpListener, status: Arc<PipelineStatus>, tap: TapSource) -> Result<Self, HttpError> {
         let (phase, phases) = watch::channel(Phase::Working);
         let state = AdminState { status, tap, phase: phases, started: UnixMillis::now() };
-        // Each tap reads the journal on a thread that may block.
-        let limits = HttpLimits { max_blocking_threads: MAX_TAPS, ..HttpLimits::default() };
+        // Each tap reads the journal on a thread that may block, and so does the page that lists dead letters.
+        let limits = HttpLimits { max_blocking_threads: MAX_TAPS + 1, ..HttpLimits::default() };
         let http = HttpServer::start("admin", listener, limits, pages::router(state))?;
         tracing::info!(address = %http.address(), "admin listener");
         Ok(Self { phase, http })

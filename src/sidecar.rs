@@ -3,10 +3,12 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use sidecar_core::{Claim, Clock, Durability, ErrorChain, Neighbours, SinkContext, SystemClock};
+use sidecar_core::{
+    Claim, Clock, Durability, ErrorChain, Neighbours, NotReady, PipelineView, SinkContext, SystemClock,
+};
 use sidecar_journal::{Journal, JournalConfig, JournalError, OpenReport};
 use sidecar_pipeline::{
     DEFAULT_RESTART_AFTER, DrainReport, PipelineBuilder, PipelineStatus, Running, SinkSpec, StartError,
@@ -52,8 +54,7 @@ impl Sidecar {
             }
             _ => Failure::from_error(Exit::Failure, &error),
         })?;
-        let status = Arc::downgrade(running.status());
-        neighbours.pipeline_is(move || serde_json::to_value(status.upgrade()?.snapshot()).ok());
+        neighbours.pipeline_is(View(Arc::downgrade(running.status())));
         let admin = AdminServer::start(admin, Arc::clone(running.status()), running.tap().clone());
         match admin {
             Ok(admin) => Ok(Self { running, admin, neighbours }),
@@ -96,6 +97,19 @@ impl Sidecar {
         let report = self.running.shutdown(deadline).await;
         self.admin.stop().await;
         report
+    }
+}
+
+/// The pipeline as its own sinks see it.
+struct View(Weak<PipelineStatus>);
+
+impl PipelineView for View {
+    fn not_ready(&self) -> Option<Vec<NotReady>> {
+        Some(self.0.upgrade()?.not_ready())
+    }
+
+    fn report(&self) -> Option<serde_json::Value> {
+        serde_json::to_value(self.0.upgrade()?.report()).ok()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The pages: what each path answers.
 
+use std::sync::Arc;
+
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Query, State};
@@ -8,8 +10,8 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sidecar_core::Route;
 use sidecar_core::route::KindSet;
+use sidecar_core::{NotReady, Route};
 use sidecar_http::metrics_response;
 
 use super::{AdminState, Phase, live_events, metrics};
@@ -38,7 +40,7 @@ async fn ready(State(state): State<AdminState>) -> Response {
     let mut reasons = state.status.not_ready();
     if *state.phase.borrow() != Phase::Working {
         let why = "it is stopping".to_owned();
-        reasons.insert(0, sidecar_pipeline::NotReady { component: "sidecar".to_owned(), why });
+        reasons.insert(0, NotReady { component: "sidecar".to_owned(), why });
     }
     let status = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     json_response(status, &json!({ "ready": reasons.is_empty(), "not_ready": reasons }))
@@ -50,9 +52,13 @@ async fn pipeline(State(state): State<AdminState>) -> Response {
         version: &'static str,
         started_at_ms: u64,
         #[serde(flatten)]
-        pipeline: sidecar_pipeline::PipelineSnapshot,
+        pipeline: sidecar_pipeline::PipelineReport,
     }
-    let pipeline = state.status.snapshot();
+    let status = Arc::clone(&state.status);
+    // The dead letters are in the journal's file.
+    let Ok(pipeline) = tokio::task::spawn_blocking(move || status.report()).await else {
+        return error(StatusCode::INTERNAL_SERVER_ERROR, "the pipeline cannot be read");
+    };
     json_response(
         StatusCode::OK,
         &Page { version: env!("CARGO_PKG_VERSION"), started_at_ms: state.started.0, pipeline },

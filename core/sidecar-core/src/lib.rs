@@ -18,7 +18,7 @@ pub mod units;
 pub use batch::Batch;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error_chain::ErrorChain;
-pub use neighbours::Neighbours;
+pub use neighbours::{Neighbours, NotReady, PipelineView};
 pub use record::{Cursor, Envelope, JournalId, Record, RecordKind, StableId};
 pub use registry::{Claim, Reference, SettingProblem, SinkContext, SinkRegistry, SinkSettings};
 pub use route::{KindSet, Route};

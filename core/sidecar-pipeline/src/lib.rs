@@ -34,6 +34,7 @@ pub use pipeline::{Pipeline, PipelineBuilder, Running, StartError};
 pub use retry::{AfterFailure, RetryPolicy};
 pub use sinks::{DEFAULT_RESTART_AFTER, DEFAULT_TIMEOUT, SinkSnapshot, SinkSpec, StartAt};
 pub use status::{
-    DeadLetterSnapshot, JournalSnapshot, ListenerStatus, NotReady, PipelineSnapshot, PipelineStatus, SourceSnapshot,
+    DeadLetterSnapshot, JournalSnapshot, ListenerStatus, PipelineReport, PipelineSnapshot, PipelineStatus,
+    SourceSnapshot,
 };
 pub use tap::{MAX_TAPS, Tap, TapSource, Tapped, TooManyTapsError};

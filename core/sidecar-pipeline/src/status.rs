@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::Serialize;
-use sidecar_core::{ErrorChain, Status};
+use sidecar_core::{ErrorChain, NotReady, Status};
 use sidecar_journal::{DeadLetter, Journal, JournalHealth, JournalStats, SessionInfo};
 use stats_sv2::{Event, EventKind, UnixMillis, read_frame};
 
@@ -14,12 +14,12 @@ use crate::listener::{ListenerSnapshot, ListenerView};
 use crate::sinks::{SinkSnapshot, SinkState};
 use crate::tap::TapSource;
 
-/// Dead letters that a snapshot lists; the others are in the journal.
+/// Dead letters that a report lists; the others are in the journal.
 const MAX_DEAD_LETTERS: usize = 50;
 /// Characters of a dead letter's contents, and of its reason.
 const MAX_CONTENTS: usize = 1_000;
 
-/// What is known of a running pipeline. Snapshots are made when asked for.
+/// What is known of a running pipeline. Snapshots are made when asked for, of what is in memory.
 #[derive(Debug)]
 pub struct PipelineStatus {
     pub(crate) journal: Journal,
@@ -29,7 +29,7 @@ pub struct PipelineStatus {
     pub(crate) tap: TapSource,
 }
 
-/// Everything that the status endpoint and the metrics show.
+/// Everything that the metrics show, and the status endpoint beside dead letters.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PipelineSnapshot {
     /// Whether everything is ready.
@@ -44,8 +44,6 @@ pub struct PipelineSnapshot {
     pub sources: Vec<SourceSnapshot>,
     /// Each sink by name.
     pub sinks: BTreeMap<String, SinkSnapshot>,
-    /// The latest events that can never reach their sink, newest first. `journal.dead_letters` says how many are kept.
-    pub dead_letters: Vec<DeadLetterSnapshot>,
     /// Each bridge by name.
     pub bridges: BTreeMap<String, HealthSnapshot>,
     /// Open taps.
@@ -54,13 +52,14 @@ pub struct PipelineSnapshot {
     pub tap_dropped: u64,
 }
 
-/// A component that is not ready.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct NotReady {
-    /// Which one: `journal`, `sinks.NAME`.
-    pub component: String,
-    /// Why, for people.
-    pub why: String,
+/// A snapshot together with what stands in the journal's file.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PipelineReport {
+    /// The snapshot.
+    #[serde(flatten)]
+    pub snapshot: PipelineSnapshot,
+    /// The latest events that can never reach their sink, newest first. `journal.dead_letters` says how many are kept.
+    pub dead_letters: Vec<DeadLetterSnapshot>,
 }
 
 /// The journal at one moment.
@@ -181,11 +180,16 @@ impl PipelineStatus {
                 .map(|view| ListenerStatus { address: view.address(), counters: view.snapshot() }),
             sources: self.journal.sessions().into_iter().map(SourceSnapshot::from).collect(),
             sinks: self.sinks.iter().map(|sink| (sink.health.name().to_string(), sink.snapshot(&head))).collect(),
-            dead_letters: self.dead_letters(),
             bridges: self.bridges.iter().map(|bridge| (bridge.name().to_string(), bridge.snapshot())).collect(),
             taps: self.tap.open_taps(),
             tap_dropped: self.tap.dropped(),
         }
+    }
+
+    /// Everything at this moment, with the latest dead letters. Reads the journal's file: not for an async thread.
+    #[must_use]
+    pub fn report(&self) -> PipelineReport {
+        PipelineReport { snapshot: self.snapshot(), dead_letters: self.dead_letters() }
     }
 
     /// What is not ready and why; empty means ready. The journal must be able to commit now, and each sink must have

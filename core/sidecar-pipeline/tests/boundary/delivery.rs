@@ -102,7 +102,7 @@ async fn rejected_events_become_dead_letters_and_nothing_else_does() {
     numbers.sort_unstable();
     assert_eq!(numbers, [4, 8, 51]);
     assert_eq!(letters.iter().find(|letter| letter.id.sequence == 8).unwrap().frame, share(8));
-    let listed = sidecar.snapshot().dead_letters;
+    let listed = sidecar.running.status().report().dead_letters;
     let letter = listed.iter().find(|letter| letter.sequence == 8).unwrap();
     assert_eq!((listed.len(), &*letter.sink, letter.event, letter.derived), (3, "history", "share_submitted", false));
     assert!(letter.contents.starts_with("ShareSubmitted") && !letter.reason.is_empty(), "{letter:?}");

@@ -1,20 +1,19 @@
 //! `/api/v1/health` and `/api/v1/pipeline`: how the sources and the sidecar itself are doing.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use mining_stats::reading::STALE_AFTER_MS;
 use serde::Serialize;
 use serde_json::Value;
+use sidecar_core::NotReady;
 use sink_sqlite::query::PublisherView;
 
 use super::problem::Problem;
 use super::shape::{Answered, json, json_with};
 use crate::live::message::SourceState;
-use crate::security::redact::HIDDEN;
 use crate::state::AppState;
-
-/// Fields of the pipeline's snapshot whose words come from anywhere.
-const FREE_TEXT: [&str; 5] = ["contents", "last_error", "reason", "what", "why"];
 
 /// Whether the numbers are fresh.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -68,7 +67,7 @@ impl Health {
     responses((status = 200, body = Health), (status = 503, body = Health), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn health(State(state): State<AppState>) -> Answered {
     let publishers = state.history.read(sink_sqlite::History::publishers).await?;
-    let health = Health::of(&publishers, state.now_ms(), is_ready(&state));
+    let health = Health::of(&publishers, state.now_ms(), not_ready(&state).is_empty());
     json_with(health.status(), &health)
 }
 
@@ -77,55 +76,29 @@ pub(super) async fn health(State(state): State<AppState>) -> Answered {
 #[utoipa::path(get, path = "/api/v1/pipeline", tag = "status",
     responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn pipeline(State(state): State<AppState>) -> Answered {
-    let snapshot = pipeline_snapshot(&state)
+    let report = pipeline_report(&state)
+        .await
         .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is not running yet, or no more"))?;
-    json(&snapshot)
+    json(&report)
 }
 
-/// Whether the pipeline takes everything in. While it starts or stops it says nothing, and nothing is wrong.
-pub(crate) fn is_ready(state: &AppState) -> bool {
-    state.neighbours.pipeline().is_none_or(|snapshot| snapshot["ready"] != Value::Bool(false))
+/// What of the sidecar is not ready, as it may be shown. While the pipeline starts or stops it says nothing, and nothing is
+/// wrong.
+pub(crate) fn not_ready(state: &AppState) -> Vec<NotReady> {
+    let mut parts = state.neighbours.not_ready().unwrap_or_default();
+    state.redaction.not_ready(&mut parts);
+    parts
 }
 
 /// The pipeline now, without what must be left out; `None` while it does not run.
-pub(crate) fn pipeline_snapshot(state: &AppState) -> Option<Value> {
-    let mut snapshot = state.neighbours.pipeline()?;
-    state.redaction.pipeline(&mut snapshot);
-    if state.redaction.is_on() {
-        without_free_text(&mut snapshot);
-    }
-    Some(snapshot)
-}
-
-/// Errors may name the address that did not answer, and an event that was refused holds names.
-fn without_free_text(value: &mut Value) {
-    match value {
-        Value::Object(fields) => {
-            for (key, value) in fields.iter_mut() {
-                match value {
-                    Value::String(text) if FREE_TEXT.contains(&key.as_str()) => HIDDEN.clone_into(text),
-                    value => without_free_text(value),
-                }
-            }
-        }
-        Value::Array(values) => values.iter_mut().for_each(without_free_text),
-        _ => {}
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_that_may_name_anything_are_hidden() {
-        let mut snapshot = serde_json::json!({
-            "sinks": { "mqtt": { "status": "retrying", "last_error": "cannot connect to 192.0.2.7:1883" } },
-            "dead_letters": [{ "sink": "mqtt", "event": "channel_opened", "reason": "bad rig.7", "contents": "rig.7" }],
-        });
-        without_free_text(&mut snapshot);
-        let text = snapshot.to_string();
-        assert!(!text.contains("192.0.2.7") && !text.contains("rig.7"), "{text}");
-        assert!(text.contains("retrying") && text.contains("channel_opened"), "{text}");
-    }
+pub(crate) async fn pipeline_report(state: &AppState) -> Option<Value> {
+    let neighbours = Arc::clone(&state.neighbours);
+    // Dead letters are read from the journal's file.
+    let report = tokio::task::spawn_blocking(move || neighbours.report()).await;
+    let mut report = report.unwrap_or_else(|error| {
+        tracing::error!(%error, "the pipeline cannot be read");
+        None
+    })?;
+    state.redaction.pipeline(&mut report);
+    Some(report)
 }

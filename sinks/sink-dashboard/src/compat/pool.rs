@@ -8,7 +8,7 @@ use super::facts::{Facts, Service, choose};
 use crate::api::problem::Problem;
 use crate::api::query::Query;
 use crate::api::shape::{Answered, json, json_with};
-use crate::api::status::{Health, is_ready};
+use crate::api::status::{Health, not_ready};
 use crate::live::message::SourceState;
 use crate::live::updater::source_state;
 use crate::state::AppState;
@@ -232,7 +232,7 @@ pub(super) struct HealthShape {
     responses((status = 200, body = HealthShape), (status = 503, body = HealthShape)))]
 pub(super) async fn health(State(state): State<AppState>) -> Answered {
     let publishers = state.history.read(sink_sqlite::History::publishers).await?;
-    let health = Health::of(&publishers, state.now_ms(), is_ready(&state));
+    let health = Health::of(&publishers, state.now_ms(), not_ready(&state).is_empty());
     json_with(health.status(), &HealthShape { healthy: health.healthy, stale: health.stale })
 }
 

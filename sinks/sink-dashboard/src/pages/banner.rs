@@ -5,11 +5,11 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use maud::{Markup, html};
-use serde::Deserialize;
+use sidecar_core::NotReady;
 
 use super::numbers;
 use super::shell::{Frame, Page};
-use crate::api::status::pipeline_snapshot;
+use crate::api::status::not_ready;
 use crate::security::redact::HIDDEN;
 use crate::state::AppState;
 
@@ -18,19 +18,9 @@ tokio::task_local! {
     static NOT_READY: Vec<NotReady>;
 }
 
-/// A part of the sidecar that is not ready.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-struct NotReady {
-    component: String,
-    why: String,
-}
-
 /// Finds out what is not ready, for the page that is made inside.
 pub(super) async fn look(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    let not_ready = pipeline_snapshot(&state).map(|mut snapshot| snapshot["not_ready"].take());
-    let not_ready = not_ready.and_then(|list| serde_json::from_value(list).ok()).unwrap_or_default();
-    NOT_READY.scope(not_ready, next.run(request)).await
+    NOT_READY.scope(not_ready(&state), next.run(request)).await
 }
 
 /// The place of the banner, which is there on every page, so that what comes into it is read out.

@@ -14,10 +14,10 @@ use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::{SourceQuery, numbers};
-use crate::api::status::pipeline_snapshot;
+use crate::api::status::pipeline_report;
 use crate::state::AppState;
 
-/// The snapshot, as far as the page shows it. What is missing from it is unknown, not zero.
+/// The report, as far as the page shows it. What is missing from it is unknown, not zero.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Pipeline {
@@ -120,7 +120,7 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
     let source = asked.of(&overview)?;
-    let pipeline = pipeline_snapshot(&state).and_then(|snapshot| serde_json::from_value(snapshot).ok());
+    let pipeline = pipeline_report(&state).await.and_then(|report| serde_json::from_value(report).ok());
     Ok(respond(StatusCode::OK, document(&overview, source, pipeline.as_ref())))
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use serde_json::value::RawValue;
-use sidecar_core::EventKind;
+use sidecar_core::{EventKind, NotReady};
 use sink_sqlite::query::{
     BlockView, ConnectionView, DownstreamView, EhashView, Overview, QuoteView, WorkerDetail, WorkerView,
 };
@@ -20,6 +20,9 @@ pub(crate) const HIDDEN: &str = "(hidden)";
 /// What a source says about itself that tells nobody where anything is. Everything else is hidden with the addresses, however
 /// it is called: whoever writes a publisher chooses the names.
 const SAFE_INFO: [&str; 4] = ["authority_public_key", "blockchain_network", "network", "process.started_at"];
+
+/// Fields of the pipeline's snapshot whose words come from anywhere.
+const FREE_TEXT: [&str; 5] = ["contents", "last_error", "reason", "what", "why"];
 
 /// What is left out.
 #[derive(Debug)]
@@ -191,16 +194,17 @@ impl Redaction {
         serde_json::value::to_raw_value(&event).ok().map(Arc::from)
     }
 
-    /// The state of the pipeline: listener and bridges have addresses, the rest has none.
+    /// The state of the pipeline: listener and bridges have addresses, and errors and refused events may tell anything.
     pub(crate) fn pipeline(&self, value: &mut Value) {
-        if !self.addresses {
+        if !self.is_on() {
             return;
         }
         match value {
             Value::Object(fields) => {
                 for (key, value) in fields.iter_mut() {
                     match value {
-                        Value::String(text) if key == "address" || key == "url" => self.address(text),
+                        Value::String(text) if matches!(key.as_str(), "address" | "url") => self.address(text),
+                        Value::String(text) if FREE_TEXT.contains(&key.as_str()) => self.words(text),
                         value => self.pipeline(value),
                     }
                 }
@@ -208,6 +212,11 @@ impl Redaction {
             Value::Array(values) => values.iter_mut().for_each(|value| self.pipeline(value)),
             _ => {}
         }
+    }
+
+    /// Why a part of the sidecar is not ready.
+    pub(crate) fn not_ready(&self, parts: &mut [NotReady]) {
+        parts.iter_mut().for_each(|part| self.words(&mut part.why));
     }
 }
 
@@ -269,5 +278,29 @@ mod tests {
             }
             assert_eq!(event(&redaction(&[]), kind, &alert), alert);
         }
+    }
+
+    #[test]
+    fn of_the_pipeline_addresses_and_free_words_are_hidden() {
+        let told = json!({
+            "listener": { "address": "192.0.2.7:4000", "accepted": 3 },
+            "sinks": { "mqtt": { "status": "retrying", "last_error": "cannot connect to 192.0.2.7:1883" } },
+            "dead_letters": [{ "sink": "mqtt", "event": "channel_opened", "reason": "bad rig.7", "contents": "rig.7" }],
+            "journal": { "health": "failing", "what": "no space left on /var/lib/rig.7" },
+            "not_ready": [{ "component": "journal", "why": "no space left on /var/lib/rig.7" }],
+        });
+        let shown = |redact: &[Redacted]| {
+            let mut value = told.clone();
+            redaction(redact).pipeline(&mut value);
+            value
+        };
+        for redacted in [Redacted::Addresses, Redacted::Names] {
+            let shown = shown(&[redacted]);
+            let text = shown.to_string();
+            assert!(!text.contains(":1883") && !text.contains("rig.7"), "{text}");
+            assert!(text.contains("retrying") && text.contains("channel_opened") && text.contains("failing"), "{text}");
+            assert_eq!(shown["listener"]["address"] == HIDDEN, redacted == Redacted::Addresses);
+        }
+        assert_eq!(shown(&[]), told);
     }
 }

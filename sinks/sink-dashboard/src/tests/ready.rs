@@ -1,37 +1,51 @@
 //! A sidecar that takes nothing in says so: its numbers stand still, and no source is at fault.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
-use serde_json::json;
+use serde_json::{Value, json};
+use sidecar_core::{NotReady, PipelineView};
 use stats_sv2::Role;
 
 use super::{Bench, SECOND};
 use crate::config::Redacted;
 
 /// A pool whose sidecar has a full disk while this is true.
-fn bench(redact: Vec<Redacted>) -> (Bench, Arc<AtomicBool>) {
+fn bench(redact: Vec<Redacted>) -> (Bench, Arc<AtomicBool>, Arc<AtomicU64>) {
     let mut bench = Bench::with(Role::Pool, |settings| settings.redact = redact);
     bench.open(1, "rig");
     bench.observe(5 * SECOND);
     let is_full = Arc::new(AtomicBool::new(false));
-    let full = Arc::clone(&is_full);
-    bench.neighbours.pipeline_is(move || {
-        Some(if full.load(Relaxed) {
-            let why = "no space left <on> /var/lib/secret";
-            json!({ "ready": false, "not_ready": [{ "component": "journal", "why": why }] })
-        } else {
-            json!({ "ready": true, "not_ready": [] })
-        })
-    });
-    (bench, is_full)
+    let (full, reports) = (Arc::clone(&is_full), Arc::new(AtomicU64::new(0)));
+    bench.neighbours.pipeline_is(Pipeline { is_full: full, reports: Arc::clone(&reports) });
+    (bench, is_full, reports)
+}
+
+/// A pipeline that counts who has the journal read.
+struct Pipeline {
+    is_full: Arc<AtomicBool>,
+    reports: Arc<AtomicU64>,
+}
+
+impl PipelineView for Pipeline {
+    fn not_ready(&self) -> Option<Vec<NotReady>> {
+        let why = "no space left <on> /var/lib/secret".to_owned();
+        let journal = NotReady { component: "journal".to_owned(), why };
+        Some(if self.is_full.load(Relaxed) { vec![journal] } else { Vec::new() })
+    }
+
+    fn report(&self) -> Option<Value> {
+        self.reports.fetch_add(1, Relaxed);
+        let not_ready = self.not_ready()?;
+        Some(json!({ "ready": not_ready.is_empty(), "not_ready": not_ready }))
+    }
 }
 
 #[cfg(feature = "pages")]
 #[test]
 fn every_page_says_why_the_sidecar_is_not_ready() {
-    let (mut bench, is_full) = bench(Vec::new());
+    let (mut bench, is_full, reports) = bench(Vec::new());
     let paths = [
         "/",
         "/workers",
@@ -59,12 +73,13 @@ fn every_page_says_why_the_sidecar_is_not_ready() {
     is_full.store(false, Relaxed);
     bench.pass(2 * SECOND);
     assert!(!bench.get("/").body.contains("not ready"), "it goes again");
+    assert_eq!(reports.load(Relaxed), 2, "only the page that lists dead letters has the journal read");
 }
 
 #[cfg(feature = "pages")]
 #[test]
 fn the_reason_is_left_out_where_anything_is() {
-    let (mut bench, is_full) = bench(vec![Redacted::Addresses]);
+    let (mut bench, is_full, _) = bench(vec![Redacted::Addresses]);
     is_full.store(true, Relaxed);
     bench.pass(2 * SECOND);
     for path in ["/", "/pipeline"] {
@@ -76,7 +91,7 @@ fn the_reason_is_left_out_where_anything_is() {
 
 #[test]
 fn a_sidecar_that_is_not_ready_is_not_healthy() {
-    let (mut bench, is_full) = bench(Vec::new());
+    let (mut bench, is_full, reports) = bench(Vec::new());
     for path in ["/health", "/api/v1/health"] {
         assert_eq!(bench.json(path)["healthy"], true, "{path}");
     }
@@ -88,4 +103,7 @@ fn a_sidecar_that_is_not_ready_is_not_healthy() {
         let health = reply.json();
         assert_eq!((&health["healthy"], &health["stale"]), (&false.into(), &false.into()), "the source is heard");
     }
+    assert_eq!(reports.load(Relaxed), 0, "a probe does not have the journal read");
+    assert_eq!(bench.json("/api/v1/pipeline")["not_ready"][0]["component"], "journal");
+    assert_eq!(reports.load(Relaxed), 1);
 }
