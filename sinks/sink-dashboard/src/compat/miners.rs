@@ -4,7 +4,8 @@ use axum::extract::State;
 use mining_stats::{Hashrate, text};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::MAX_ROWS;
+use sink_sqlite::History;
+use sink_sqlite::query::{MAX_ROWS, QueryError};
 
 use super::pool::short_time;
 use crate::api::problem::Problem;
@@ -30,13 +31,13 @@ pub(super) struct MinersQuery {
 /// Who is connected.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Miners {
-    /// Open connections.
-    total_miners: usize,
+    /// Open connections, in all.
+    total_miners: u64,
     /// The sum of the workers' hashrates, such as `1.20 TH/s`; `unknown` where nothing was measured.
     total_hashrate: String,
-    /// Accepted shares of the open connections.
+    /// Accepted shares of the open connections, in all.
     total_shares: u64,
-    /// The newest connection first.
+    /// The newest connection first; at most 10,000.
     miners: Vec<Miner>,
     /// The same as `total_hashrate` in H/s; null where nothing was measured.
     total_hashrate_hs: Option<f64>,
@@ -80,22 +81,19 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
                 return Ok(None);
             };
             let connections = history.connections(&publisher, MAX_ROWS)?;
-            let workers = history.workers(&publisher, now_ms - range.from_ms, now_ms, None, MAX_ROWS)?;
-            Ok(Some((publisher, connections, workers)))
+            let totals = history.open_totals(&publisher)?;
+            let rates = rates(history, &publisher, now_ms - range.from_ms, now_ms)?;
+            Ok(Some((publisher, connections, totals, rates)))
         })
         .await?;
-    let (publisher, mut connections, workers) = read.unwrap_or_default();
-    let rates: FxHashMap<(bool, &str), Hashrate> = workers
-        .iter()
-        .filter_map(|worker| Some(((worker.is_miner, worker.name.as_str()), worker.window.reading.measured()?.rate)))
-        .collect();
+    let (publisher, mut connections, totals, rates) = read.unwrap_or_default();
     let rates_of: Vec<Option<Hashrate>> = connections
         .iter()
-        .map(|connection| rates.get(&(connection.is_miner, connection.name.as_str())).copied())
+        .map(|connection| rates[usize::from(connection.is_miner)].get(&connection.name).copied())
         .collect();
     // Each worker once, however many connections it has.
-    let total_hashrate_hs =
-        (!rates.is_empty()).then(|| rates.values().map(|rate| rate.hashes_per_second()).sum::<f64>());
+    let measured: Vec<f64> = rates.iter().flat_map(FxHashMap::values).map(|rate| rate.hashes_per_second()).collect();
+    let total_hashrate_hs = (!measured.is_empty()).then(|| measured.iter().sum::<f64>());
     state.redaction.connections(&publisher, &mut connections);
     let shown = |rate: Option<Hashrate>| rate.map_or_else(|| "unknown".to_owned(), |rate| text::hashrate(rate, 3));
     let miners: Vec<Miner> = connections
@@ -112,10 +110,32 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
         })
         .collect();
     json(&Miners {
-        total_miners: miners.len(),
+        total_miners: totals.connections,
         total_hashrate: shown(total_hashrate_hs.map(Hashrate::from_hashes_per_second)),
-        total_shares: miners.iter().map(|miner| miner.shares).sum(),
+        total_shares: totals.accepted,
         total_hashrate_hs,
         miners,
     })
+}
+
+/// Hashrates by name: of user identities, and of miners.
+type Rates = [FxHashMap<String, Hashrate>; 2];
+
+/// The measured hashrate of every worker, of as many as there are.
+fn rates(history: &History, publisher: &str, window_ms: u64, now_ms: u64) -> Result<Rates, QueryError> {
+    let mut rates = Rates::default();
+    let mut after = None;
+    loop {
+        let workers = history.workers(publisher, window_ms, now_ms, after.as_deref(), MAX_ROWS)?;
+        let is_last = workers.len() < MAX_ROWS as usize;
+        after = workers.last().map(|worker| worker.name.clone());
+        for worker in workers {
+            if let Some(estimate) = worker.window.reading.measured() {
+                rates[usize::from(worker.is_miner)].insert(worker.name, estimate.rate);
+            }
+        }
+        if is_last {
+            return Ok(rates);
+        }
+    }
 }

@@ -1,8 +1,10 @@
 //! `/api/stats`, `/api/services`, `/api/connections`, `/api/pool` and `/health`.
 
 use axum::extract::State;
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{DownstreamView, SourceView, Totals};
+use sidecar_core::ErrorChain;
+use sink_sqlite::query::{DownstreamView, MAX_ROWS, SourceView, Totals};
 
 use super::facts::{Facts, Service, choose};
 use crate::api::problem::Problem;
@@ -15,8 +17,6 @@ use crate::state::AppState;
 
 /// Flag of a SetupConnection that asks to choose the work.
 const REQUIRES_WORK_SELECTION: u32 = 1 << 1;
-/// Rows at most.
-const MAX_ROWS: u32 = 10_000;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -78,7 +78,7 @@ pub(super) struct Stats {
     listen_address: Option<String>,
     /// From SourceInfo `service.*` or the configuration; empty if neither tells any.
     services: Vec<Service>,
-    /// Open downstream connections.
+    /// Open downstream connections; at most 10,000.
     downstream_proxies: Vec<Proxy>,
     /// When this was read, in Unix seconds.
     timestamp: u64,
@@ -96,6 +96,8 @@ pub(super) struct Stats {
     total_ehash: String,
     /// Measured over the last 5 minutes; null where nothing was measured.
     hashrate_hs: Option<f64>,
+    /// Open downstream connections, in all.
+    downstreams: u64,
     /// Open channels.
     channels: u64,
     /// Connected SV1 miners.
@@ -134,6 +136,7 @@ pub(super) async fn stats(State(state): State<AppState>, Query(asked): Query<Sou
         total_quotes: totals.quotes,
         total_ehash: totals.ehash,
         hashrate_hs: measured.map(|estimate| estimate.rate.hashes_per_second()),
+        downstreams: source.map_or(0, |source| source.downstreams),
         channels: source.map_or(0, |source| source.channels_open),
         miners: source.map_or(0, |source| source.miners_open),
     })
@@ -158,8 +161,10 @@ pub(super) async fn services(State(state): State<AppState>, Query(asked): Query<
 /// `GET /api/connections`.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Connections {
-    /// Open downstream connections.
+    /// Open downstream connections; at most 10,000.
     proxies: Vec<Proxy>,
+    /// Open downstream connections, in all.
+    total: u64,
 }
 
 /// The pool's downstream connections.
@@ -167,7 +172,8 @@ pub(super) struct Connections {
     responses((status = 200, body = Connections), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn connections(State(state): State<AppState>, Query(asked): Query<SourceQuery>) -> Answered {
     let overview = state.overview().await?;
-    let downstreams = match chosen(&overview, &asked, |source| source.channels.is_some())? {
+    let source = chosen(&overview, &asked, |source| source.channels.is_some())?;
+    let downstreams = match source {
         Some(source) => downstreams(&state, &source.publisher).await?,
         None => Vec::new(),
     };
@@ -176,7 +182,7 @@ pub(super) async fn connections(State(state): State<AppState>, Query(asked): Que
         .iter()
         .map(|proxy| Proxy::of(proxy, LastShare::Words(proxy.last_share_ms.map(|at| ago(now_ms.saturating_sub(at))))))
         .collect();
-    json(&Connections { proxies })
+    json(&Connections { proxies, total: source.map_or(0, |source| source.downstreams) })
 }
 
 /// `GET /api/pool`: what a translator's page shows of its pool.
@@ -223,15 +229,22 @@ pub(super) async fn pool(State(state): State<AppState>, Query(asked): Query<Sour
 pub(super) struct HealthShape {
     /// A source is heard, and the sidecar is ready.
     healthy: bool,
-    /// No source is heard: the numbers are old.
+    /// The numbers are not known to be of now: no source is heard, or the history cannot be read.
     stale: bool,
 }
 
-/// Whether the numbers are fresh: 200, or 503 when they are stale, cannot be read, or the sidecar is not ready.
+/// Whether the numbers are fresh: 200, or 503 when they are stale, cannot be read, or the sidecar is not ready. In this shape
+/// whatever fails, since that is what probes and pages read; `/api/v1/health` says what it is.
 #[utoipa::path(get, path = "/health", tag = "compatibility",
     responses((status = 200, body = HealthShape), (status = 503, body = HealthShape)))]
 pub(super) async fn health(State(state): State<AppState>) -> Answered {
-    let publishers = state.history.read(sink_sqlite::History::publishers).await?;
+    let publishers = match state.history.read(sink_sqlite::History::publishers).await {
+        Ok(publishers) => publishers,
+        Err(error) => {
+            tracing::warn!(error = %ErrorChain(&error), "the health cannot be read");
+            return json_with(StatusCode::SERVICE_UNAVAILABLE, &HealthShape { healthy: false, stale: true });
+        }
+    };
     let health = Health::of(&publishers, state.now_ms(), not_ready(&state).is_empty());
     json_with(health.status(), &HealthShape { healthy: health.healthy, stale: health.stale })
 }

@@ -1,7 +1,11 @@
 //! The shapes that hashpool's pages read: every field is there, with its type.
 
 use serde_json::Value;
-use stats_sv2::event::{MinerConnected, MinerShareSubmitted, QuoteCreated, SourceInfo, UpstreamConnected};
+use sink_sqlite::query::MAX_ROWS;
+use stats_sv2::event::{
+    DownstreamConnected, MinerConnected, MinerShareSubmitted, QuoteCreated, ShareSubmitted, SourceInfo,
+    UpstreamConnected,
+};
 use stats_sv2::{Amount, ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Text, U256, UnixMillis};
 
 use crate::tests::Bench;
@@ -107,12 +111,105 @@ fn stats_services_and_connections_of_a_pool() {
     assert_eq!(proxy["last_share_at"], (bench.now() - 12 * SECOND) / 1000);
     let connections = bench.json("/api/connections");
     assert_eq!(connections["proxies"][0]["last_share_at"], "12s ago");
+    assert_eq!((&connections["total"], &stats["downstreams"]), (&1.into(), &1.into()));
     // The totals of the original design stand in the same object.
     assert_eq!(
         (&stats["total_shares"], &stats["total_quotes"], &stats["total_ehash"]),
         (&4.into(), &1.into(), &"64".into())
     );
     assert!(stats["hashrate_hs"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn what_nobody_told_is_null_and_what_did_not_happen_is_not_so() {
+    let mut bench = Bench::new();
+    let timestamp = UnixMillis(bench.now());
+    bench.events(&[Event::DownstreamConnected(DownstreamConnected {
+        downstream_id: DownstreamId(8),
+        // Every flag but the one that asks to choose the work.
+        flags: !2,
+        timestamp,
+        address: Text::default(),
+        vendor: Text::default(),
+        hardware_version: Text::default(),
+        firmware: Text::default(),
+        device_id: Text::default(),
+    })]);
+    bench.pass(2 * SECOND);
+    let stats = bench.json("/api/stats");
+    assert_eq!((&stats["listen_address"], &stats["services"]), (&Value::Null, &serde_json::json!([])));
+    for proxy in [&stats["downstream_proxies"][0], &bench.json("/api/connections")["proxies"][0]] {
+        assert_eq!(
+            (&proxy["id"], &proxy["address"], &proxy["channels"]),
+            (&8.into(), &"".into(), &Value::Array(vec![]))
+        );
+        assert_eq!((&proxy["last_share_at"], &proxy["work_selection"]), (&Value::Null, &false.into()));
+    }
+}
+
+#[test]
+fn what_is_configured_stands_where_the_source_tells_nothing() {
+    let configured = |role| {
+        Bench::with(role, |settings| {
+            settings.source.listen_address = Some("192.0.2.51:1".to_owned());
+            settings.source.job_declarator_address = Some("192.0.2.52:2".to_owned());
+            settings.source.upstream_address = Some("192.0.2.53:3".to_owned());
+            settings.source.network = Some("signet".to_owned());
+        })
+    };
+    let mut bench = configured(Role::Pool);
+    let stats = bench.json("/api/stats");
+    assert_eq!(stats["listen_address"], "192.0.2.51:1");
+    let services = |declarator: &str| {
+        serde_json::json!([
+            { "service_type": "Pool", "address": "192.0.2.51:1" },
+            { "service_type": "JobDeclarator", "address": declarator },
+        ])
+    };
+    assert_eq!(stats["services"], services("192.0.2.52:2"));
+    info(&mut bench, "service.job_declarator", "192.0.2.8:34264");
+    bench.pass(2 * SECOND);
+    assert_eq!(bench.json("/api/services")["services"], services("192.0.2.8:34264"), "the source goes before");
+    let mut bench = configured(Role::Proxy);
+    let pool = |bench: &Bench| bench.json("/api/pool");
+    let expected = |network: &str| {
+        serde_json::json!({
+            "blockchain_network": network, "upstream_pool": { "address": "192.0.2.53:3" }, "connected": false
+        })
+    };
+    assert_eq!(pool(&bench), expected("signet"), "that it is configured does not mean that it is connected");
+    info(&mut bench, "network", "testnet4");
+    bench.pass(2 * SECOND);
+    assert_eq!(pool(&bench), expected("testnet4"));
+}
+
+#[test]
+fn totals_are_of_all_however_many_rows_there_are() {
+    let mut bench = Bench::new();
+    let channels = MAX_ROWS + 50;
+    bench.open_many(channels);
+    // Beyond the last row of the list: the one by its number, the other by its name.
+    for channel in [MAX_ROWS + 40, MAX_ROWS - 1] {
+        bench.observe(30 * SECOND);
+        bench.events(&[Event::ShareSubmitted(ShareSubmitted {
+            downstream_id: DownstreamId(1),
+            timestamp: UnixMillis(bench.now()),
+            channel_id: ChannelId(channel),
+            sequence_number: 1,
+            target: CompactTarget(0x1d00_ffff),
+            share: CompactTarget(0x1c00_ffff),
+        })]);
+    }
+    bench.observe(5 * SECOND);
+    let miners = bench.json("/api/miners");
+    let listed = miners["miners"].as_array().unwrap();
+    assert_eq!(listed.len(), MAX_ROWS as usize);
+    assert_eq!((&miners["total_miners"], &miners["total_shares"]), (&channels.into(), &2.into()));
+    let of_name = |name: &str| listed.iter().find(|miner| miner["name"] == name).map(|miner| &miner["hashrate_hs"]);
+    assert!(of_name(&format!("worker-{}", MAX_ROWS + 40)).is_none());
+    let rate = of_name(&format!("worker-{}", MAX_ROWS - 1)).unwrap().as_f64().expect("a hashrate");
+    let total = miners["total_hashrate_hs"].as_f64().unwrap();
+    assert!((total / rate - 2.0).abs() < 1e-9, "both have one share in the same time: {total} and {rate}");
 }
 
 #[test]
@@ -194,6 +291,7 @@ fn miners_and_pool_of_a_translator() {
     assert_eq!(miner["connected_time"], "2m 5s");
     assert!(miner["hashrate"].as_str().unwrap().ends_with("H/s"), "{miner}");
     assert_eq!(miners["total_hashrate"], miner["hashrate"]);
+    assert_eq!((&miners["total_miners"], &miners["total_shares"]), (&1.into(), &4.into()));
     for path in ["/api/miners?hours=24", "/api/miners?from=1&to=2"] {
         assert_eq!(bench.get(path).status, if path.contains("from=1") { 400 } else { 200 });
     }

@@ -151,7 +151,10 @@ fn errors_are_problems_and_never_zeros() {
     bench.pass(2 * SECOND);
     bench.get("/api/v1/summary?now=1").problem(500);
     bench.get("/api/miners?now=1").problem(500);
-    bench.get("/health?now=1").problem(500);
+    bench.get("/api/v1/health?now=1").problem(500);
+    let health = bench.get("/health?now=1");
+    // Its readers know this shape only.
+    assert_eq!((health.status, health.json()), (503, serde_json::json!({ "healthy": false, "stale": true })));
     std::fs::remove_file(&path).unwrap();
     let gone = bench.get("/api/v1/workers?now=2");
     assert!(gone.problem(503)["detail"].as_str().unwrap().contains("no history"));
