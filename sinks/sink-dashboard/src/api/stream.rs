@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::shape::{Answered, json};
 use crate::live::hub::TooManyClientsError;
+use crate::live::message::Message;
 use crate::live::stream::stream;
 use crate::security::guard::Client;
 use crate::state::AppState;
@@ -25,10 +26,11 @@ pub(super) struct LiveQuery {
     last_event_id: Option<String>,
 }
 
-/// Server-sent events: `update` once a second, `worker`, `block`, `quote` and `source` as they happen, `reset` where what was
-/// missed is not known any more. `Last-Event-ID` continues where the client stopped.
+/// Server-sent events: `update` once a second, `worker`, `block`, `quote` and `source` as they happen, `reset` with `{}` where
+/// what was missed is not known any more. `data` of each is one line of JSON, here described. `Last-Event-ID` continues where
+/// the client stopped.
 #[utoipa::path(get, path = "/api/v1/live", tag = "live", params(LiveQuery),
-    responses((status = 200, content_type = "text/event-stream", body = String), (status = "default", body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, content_type = "text/event-stream", body = Message), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn live(
     State(state): State<AppState>,
     Extension(Client(client)): Extension<Client>,
@@ -83,7 +85,7 @@ struct PolledMessage {
     #[schema(value_type = String)]
     event: &'static str,
     /// What the live stream has as `data`.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Message)]
     data: Box<RawValue>,
 }
 

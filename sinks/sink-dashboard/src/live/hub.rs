@@ -6,9 +6,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
-use serde::Serialize;
 use sidecar_http::{Place, Places};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::message::Message;
 
 /// Messages kept for clients that reconnect.
 const MAX_MESSAGES: usize = 1_024;
@@ -22,10 +23,11 @@ pub(crate) struct Outgoing {
     data: String,
 }
 
-impl Outgoing {
-    pub(crate) fn new(event: &'static str, data: &impl Serialize) -> Self {
+impl From<&Message> for Outgoing {
+    fn from(message: &Message) -> Self {
         // The messages are plain structs with string keys; what cannot fail is not handled twice.
-        Self { event, data: serde_json::to_string(data).expect("a message has string keys and no failing parts") }
+        let data = serde_json::to_string(message).expect("a message has string keys and no failing parts");
+        Self { event: message.event(), data }
     }
 }
 
@@ -218,7 +220,13 @@ impl Hub {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::message::BlockMessage;
     use super::*;
+
+    fn block(name: &str) -> Message {
+        let name = Some(name.to_owned());
+        Message::Block(BlockMessage { publisher: "pool".to_owned(), at_ms: 1, height: 2, block_hash: None, name })
+    }
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(24))]
@@ -228,13 +236,13 @@ mod tests {
         fn no_hole_without_a_reset(sizes in prop::collection::vec(0_usize..40_000, 0..60), seen in 0_u64..80) {
             let hub = Hub::new(1, 1);
             for size in &sizes {
-                hub.publish(vec![Outgoing::new("update", &"x".repeat(*size))]);
+                hub.publish(vec![Outgoing::from(&block(&"x".repeat(*size)))]);
             }
             let last = sizes.len() as u64;
             let caught = hub.after(seen);
             prop_assert_eq!(caught.last, last);
             if caught.reset {
-                prop_assert!(seen > last || sizes[seen as usize..].iter().map(|size| size + 40).sum::<usize>() > MAX_BYTES / 2);
+                prop_assert!(seen > last || sizes[seen as usize..].iter().map(|size| size + 150).sum::<usize>() > MAX_BYTES / 2);
             } else {
                 let numbers: Vec<u64> = caught.messages.iter().map(|message| message.number).collect();
                 prop_assert_eq!(numbers, (seen + 1..=last).collect::<Vec<_>>());
@@ -246,11 +254,12 @@ mod tests {
     #[test]
     fn a_message_is_a_server_sent_event_with_an_id_of_this_run() {
         let hub = Hub::new(1, 1);
-        hub.publish(vec![Outgoing::new("block", &serde_json::json!({ "name": "a\nb" }))]);
+        hub.publish(vec![Outgoing::from(&block("a\nb"))]);
         let caught = hub.after(0);
         let frame = String::from_utf8(caught.messages[0].frame.to_vec()).unwrap();
-        assert_eq!(frame, format!("id: {}\nevent: block\ndata: {{\"name\":\"a\\nb\"}}\n\n", hub.id(1)));
-        assert_eq!(&*caught.messages[0].data(), br#"{"name":"a\nb"}"#);
+        let data = r#"{"publisher":"pool","at_ms":1,"height":2,"block_hash":null,"name":"a\nb"}"#;
+        assert_eq!(frame, format!("id: {}\nevent: block\ndata: {data}\n\n", hub.id(1)));
+        assert_eq!(&*caught.messages[0].data(), data.as_bytes());
         assert_eq!(hub.number_of(&hub.id(1)), Some(1));
         assert_eq!(hub.number_of("other-1"), None);
     }

@@ -21,8 +21,37 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sink_sqlite::query::WindowReading;
 
+/// A message by its type. Which of them it is `event` says; each stands as it is in `data`.
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Message {
+    /// `update`
+    Update(Update),
+    /// `worker`
+    Worker(WorkerMessage),
+    /// `block`
+    Block(BlockMessage),
+    /// `quote`
+    Quote(QuoteMessage),
+    /// `source`
+    Source(SourceMessage),
+}
+
+impl Message {
+    /// Its type.
+    pub(crate) const fn event(&self) -> &'static str {
+        match self {
+            Self::Update(_) => "update",
+            Self::Worker(_) => "worker",
+            Self::Block(_) => "block",
+            Self::Quote(_) => "quote",
+            Self::Source(_) => "source",
+        }
+    }
+}
+
 /// Everything that changed within a second.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct Update {
     /// When it was made.
     pub(crate) at_ms: u64,
@@ -42,11 +71,12 @@ pub(crate) struct Update {
 pub(crate) const MAX_WORKER_UPDATES: usize = 256;
 
 /// A publisher's numbers at a glance.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct SourceUpdate {
     /// Its name.
     pub(crate) publisher: String,
     /// `pool`, `proxy`, ...
+    #[schema(value_type = String)]
     pub(crate) role: &'static str,
     /// `live`, `stale` (silent for 30 s) or `ended` (no open session).
     pub(crate) state: SourceState,
@@ -70,6 +100,7 @@ pub(crate) struct SourceUpdate {
     /// Rejected shares since the history began.
     pub(crate) rejected: u64,
     /// The same by reason.
+    #[schema(value_type = BTreeMap<String, u64>)]
     pub(crate) rejected_by_reason: BTreeMap<&'static str, u64>,
     /// SV1 difficulty of the best share.
     pub(crate) best_share_difficulty: Option<f64>,
@@ -115,7 +146,7 @@ pub(crate) enum WorkerKind {
 }
 
 /// Shares of one worker since the last update.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct WorkerUpdate {
     /// The publisher.
     pub(crate) publisher: String,
@@ -134,7 +165,7 @@ pub(crate) struct WorkerUpdate {
 }
 
 /// A worker appeared or went.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct WorkerMessage {
     /// The publisher.
     pub(crate) publisher: String,
@@ -149,7 +180,7 @@ pub(crate) struct WorkerMessage {
 }
 
 /// Here or gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum UpDown {
     /// Here.
@@ -159,7 +190,7 @@ pub(crate) enum UpDown {
 }
 
 /// A block was found.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct BlockMessage {
     /// The publisher.
     pub(crate) publisher: String,
@@ -174,11 +205,12 @@ pub(crate) struct BlockMessage {
 }
 
 /// A quote went a step further.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct QuoteMessage {
     /// The publisher.
     pub(crate) publisher: String,
     /// `created`, `sent`, `answered`, `failed` or `paid`.
+    #[schema(value_type = String)]
     pub(crate) state: &'static str,
     /// When.
     pub(crate) at_ms: u64,
@@ -195,16 +227,18 @@ pub(crate) struct QuoteMessage {
 }
 
 /// A publisher came, went or fell silent.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct SourceMessage {
     /// Its name.
     pub(crate) publisher: String,
     /// `pool`, `proxy`, ...
+    #[schema(value_type = String)]
     pub(crate) role: &'static str,
     /// `up` or `down`.
     pub(crate) state: UpDown,
     /// When.
     pub(crate) at_ms: u64,
     /// `session-started`, `session-ended`, `silent`, `heard-again`.
+    #[schema(value_type = String)]
     pub(crate) reason: &'static str,
 }

@@ -10,7 +10,9 @@ use sidecar_core::{Batch, Envelope, Event, Record, RecordKind};
 use stats_sv2::U256;
 
 use super::hub::Outgoing;
-use super::message::{BlockMessage, QuoteMessage, SourceMessage, UpDown, WorkerKind, WorkerMessage, WorkerUpdate};
+use super::message::{
+    BlockMessage, Message, QuoteMessage, SourceMessage, UpDown, WorkerKind, WorkerMessage, WorkerUpdate,
+};
 use super::recent::{MAX_EVENTS, RecentEvent, RecentEvents, RecentShare, is_shown};
 use super::source::{Connection, Source, channel};
 use crate::security::redact::Redaction;
@@ -205,7 +207,7 @@ impl Present {
                     block_hash: hash.map(|hash| hash.to_string()),
                     name,
                 };
-                self.message(Topic::Block, || Outgoing::new("block", &message));
+                self.message(Topic::Block, || Message::Block(message));
             }
             event => self.quote(publisher, event, at),
         }
@@ -266,7 +268,7 @@ impl Present {
             },
             _ => return,
         };
-        self.messages.push(Outgoing::new("quote", &message));
+        self.messages.push(Outgoing::from(&Message::Quote(message)));
     }
 
     fn opened(&mut self, place: usize, record: &Record, connection: Connection, kind: WorkerKind, name: &str, at: u64) {
@@ -291,7 +293,7 @@ impl Present {
     fn worker_message(&mut self, publisher: &Arc<str>, kind: WorkerKind, name: &str, state: UpDown, at_ms: u64) {
         let name = self.redaction.shown_name(publisher, name);
         let message = WorkerMessage { publisher: publisher.to_string(), kind, name, state, at_ms };
-        self.message(Topic::Worker, || Outgoing::new("worker", &message));
+        self.message(Topic::Worker, || Message::Worker(message));
     }
 
     fn source_message(
@@ -303,12 +305,12 @@ impl Present {
         reason: &'static str,
     ) {
         let message = SourceMessage { publisher: publisher.to_string(), role, state, at_ms, reason };
-        self.message(Topic::Source, || Outgoing::new("source", &message));
+        self.message(Topic::Source, || Message::Source(message));
     }
 
-    fn message(&mut self, topic: Topic, make: impl FnOnce() -> Outgoing) {
+    fn message(&mut self, topic: Topic, make: impl FnOnce() -> Message) {
         if self.may_send(topic) {
-            self.messages.push(make());
+            self.messages.push(Outgoing::from(&make()));
         }
     }
 

@@ -7,7 +7,7 @@ use sink_sqlite::query::{Overview, SourceView};
 use tokio::time::MissedTickBehavior;
 
 use super::hub::Outgoing;
-use super::message::{MAX_WORKER_UPDATES, SourceState, SourceUpdate, Update};
+use super::message::{MAX_WORKER_UPDATES, Message, SourceState, SourceUpdate, Update};
 use crate::state::AppState;
 
 /// Time between two updates.
@@ -24,7 +24,7 @@ pub(crate) async fn run(state: AppState) {
         state.live.tick(now_ms);
         if state.live.hub().is_wanted(now_ms) {
             let update = update(&state, now_ms).await;
-            state.live.hub().publish(vec![Outgoing::new("update", &update)]);
+            state.live.hub().publish(vec![Outgoing::from(&Message::Update(update))]);
         } else {
             state.live.forget_changes();
         }

@@ -302,6 +302,18 @@ fn the_description_names_every_path_and_every_path_answers() {
         let detail = if reply.status == 404 { reply.json()["detail"].to_string() } else { String::new() };
         assert!(!detail.contains("nothing here"), "{path} is described and not served");
     }
+    // So are the messages of the live stream, each with its fields.
+    let schemas = &document["components"]["schemas"];
+    let of_stream = &paths["/api/v1/live"]["get"]["responses"]["200"]["content"]["text/event-stream"]["schema"];
+    assert_eq!(of_stream["$ref"], "#/components/schemas/Message");
+    assert_eq!(schemas["PolledMessage"]["properties"]["data"]["$ref"], of_stream["$ref"]);
+    let kinds = ["Update", "WorkerMessage", "BlockMessage", "QuoteMessage", "SourceMessage"];
+    let one_of = schemas["Message"]["oneOf"].as_array().unwrap();
+    assert_eq!(one_of.len(), kinds.len(), "{one_of:?}");
+    for kind in kinds {
+        assert!(one_of.iter().any(|one| one.to_string().contains(&format!("schemas/{kind}\""))), "{kind}: {one_of:?}");
+        assert!(schemas[kind]["properties"]["at_ms"]["type"] == "integer", "{}", schemas[kind]);
+    }
     // Whatever is referred to is there.
     let text = document.to_string();
     for reference in text.split("\"#/components/schemas/").skip(1) {
