@@ -1,7 +1,7 @@
 //! `/api/v1/events` and `/api/v1/alerts`: what happened.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, StatusCode};
 use serde::{Deserialize, Serialize};
 use sidecar_core::EventKind;
 use sidecar_core::route::KindSet;
@@ -11,6 +11,7 @@ use super::problem::Problem;
 use super::query::Query;
 use super::range::{limit, some_publisher};
 use super::shape::{Answered, table};
+use crate::live::hub::Hub;
 use crate::live::recent::{MAX_EVENTS, RecentEvent};
 use crate::state::AppState;
 
@@ -27,7 +28,7 @@ pub(super) struct EventsQuery {
     /// Rows of a page; 100 if absent, at most 1,000.
     limit: Option<usize>,
     /// `next_cursor` of the page before, with the same question otherwise.
-    cursor: Option<u64>,
+    cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
     format: Option<String>,
 }
@@ -37,8 +38,9 @@ pub(super) struct EventsQuery {
 pub(super) struct Events {
     /// The newest first.
     events: Vec<RecentEvent>,
-    /// What to give as `cursor` for the next page; null on the last one.
-    next_cursor: Option<u64>,
+    /// What to give as `cursor` for the next page; null on the last one. It is good until the sidecar starts again: then it
+    /// is answered 410, and the list is read from its beginning.
+    next_cursor: Option<String>,
 }
 
 impl Table for Events {
@@ -73,7 +75,9 @@ pub(super) async fn events(
     let names: Vec<&str> =
         EventKind::ALL.iter().filter(|kind| kinds.contains(kind.msg_type())).map(|kind| kind.name()).collect();
     let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_EVENTS)?;
-    let mut events = state.live.recent_events(asked.cursor, limit + 1, |event| {
+    let hub = state.live.hub();
+    let before = asked.cursor.as_deref().map(|cursor| place(hub, cursor)).transpose()?;
+    let mut events = state.live.recent_events(before, limit + 1, |event| {
         let is_known = EventKind::ALL.iter().any(|kind| kind.name() == event.kind);
         (names.contains(&event.kind) || (!is_known && asked.kinds.is_none()))
             && asked.source.as_deref().is_none_or(|source| source == &*event.publisher)
@@ -84,8 +88,19 @@ pub(super) async fn events(
     }
     let has_more = events.len() > limit;
     events.truncate(limit);
-    let next_cursor = events.last().filter(|_| has_more).map(|event| event.number);
+    let next_cursor = events.last().filter(|_| has_more).map(|event| hub.id(event.number));
     table(&Events { events, next_cursor }, asked.format.as_deref(), &headers)
+}
+
+/// The number in a cursor. Events are numbered anew in each run, and another run's number would lead to other events.
+fn place(hub: &Hub, cursor: &str) -> Result<u64, Problem> {
+    hub.number_of(cursor).ok_or_else(|| match Hub::is_id(cursor) {
+        true => Problem::new(
+            StatusCode::GONE,
+            "`cursor` is of a run of the sidecar that is over, and so are its events: begin without it",
+        ),
+        false => Problem::bad_request("`cursor` is not one that was given out"),
+    })
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

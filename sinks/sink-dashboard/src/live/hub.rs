@@ -161,12 +161,18 @@ impl Hub {
         Caught { messages, reset, last: ring.last }
     }
 
+    /// Whether the text is an id of any run.
+    pub(crate) fn is_id(text: &str) -> bool {
+        text.split_once('-')
+            .is_some_and(|(run, number)| u64::from_str_radix(run, 16).is_ok() && number.parse::<u64>().is_ok())
+    }
+
     /// The number in an id of this run; `None` for another run's, or for no id at all.
     pub(crate) fn number_of(&self, id: &str) -> Option<u64> {
         id.strip_prefix(&self.run)?.strip_prefix('-')?.parse().ok()
     }
 
-    /// The id of a message.
+    /// The id of a message, or of anything else that is numbered anew in each run.
     pub(crate) fn id(&self, number: u64) -> String {
         format!("{}-{number}", self.run)
     }
@@ -261,7 +267,11 @@ mod tests {
         assert_eq!(frame, format!("id: {}\nevent: block\ndata: {data}\n\n", hub.id(1)));
         assert_eq!(&*caught.messages[0].data(), data.as_bytes());
         assert_eq!(hub.number_of(&hub.id(1)), Some(1));
-        assert_eq!(hub.number_of("other-1"), None);
+        assert_eq!(hub.number_of("17a-1"), None);
+        assert!(Hub::is_id("17a-1") && Hub::is_id(&hub.id(1)));
+        for text in ["", "-", "1", "other-1", "17a-", "17a-x", "17a-1-1"] {
+            assert!(!Hub::is_id(text) && hub.number_of(text).is_none(), "{text}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub(crate) const MAX_SHARES: usize = 20;
 /// An event as it came.
 #[derive(Debug, Clone, Serialize, utoipa::ToSchema)]
 pub(crate) struct RecentEvent {
-    /// Number of the event in this run of the sidecar, for paging.
+    /// Number of the event in this run of the sidecar.
     pub(crate) number: u64,
     /// Name of its kind, such as `channel_opened`.
     #[schema(value_type = String)]

@@ -277,11 +277,18 @@ fn events_are_listed_newest_first_and_shares_are_not_among_them() {
         events["events"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["channel_opened", "downstream_connected"]);
     assert_eq!(events["events"][0]["event"]["user_identity"], "bob");
-    let next = events["next_cursor"].as_u64().unwrap();
+    let next = events["next_cursor"].as_str().unwrap().to_owned();
     let rest = bench.json(&format!("/api/v1/events?cursor={next}&kinds=channel_*"));
     assert_eq!(rest["events"].as_array().unwrap().len(), 1);
     assert_eq!(rest["events"][0]["event"]["user_identity"], "alice");
     bench.get("/api/v1/events?kinds=nothing").problem(400);
+    // Another run has numbered other events.
+    let number = next.split_once('-').unwrap().1;
+    let gone = bench.get(&format!("/api/v1/events?cursor=17a-{number}")).problem(410);
+    assert!(gone["detail"].as_str().unwrap().contains("begin without it"), "{gone}");
+    for cursor in [number, "x-1", ""] {
+        bench.get(&format!("/api/v1/events?cursor={cursor}")).problem(400);
+    }
 }
 
 #[test]
