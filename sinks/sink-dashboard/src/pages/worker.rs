@@ -1,11 +1,14 @@
 //! One worker or miner: its hashrate measured beside declared, rejects, connections and reconnects, and its latest shares.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use mining_stats::text;
 use serde::Deserialize;
+use sink_sqlite::History;
 use sink_sqlite::query::{QueryError, SourceView, Subject, WorkerDetail};
 
 use super::address::Address;
@@ -18,6 +21,7 @@ use super::shell::{Frame, Page, respond};
 use super::sources::health_words;
 use super::workers::declared;
 use super::{SourceQuery, numbers};
+use crate::api::range;
 use crate::history::ReadError;
 use crate::live::message::WorkerKind;
 use crate::live::recent::RecentShare;
@@ -65,7 +69,7 @@ pub(super) async fn page(
     Ok(respond(StatusCode::OK, document(&frame, &worker, &shares, graph.as_ref(), as_table)))
 }
 
-/// The name in the history of a worker that is shown by this name.
+/// The name in the history of a worker that is shown by this name. Where names are shown nothing is read for it.
 pub(super) async fn real_name(
     state: &AppState,
     source: &SourceView,
@@ -75,10 +79,10 @@ pub(super) async fn real_name(
     if state.redaction.shows_names() {
         return Ok(shown);
     }
-    let publisher = source.publisher.clone();
-    let names = state.history.read(move |history| history.worker_names(&publisher, is_miner)).await?;
-    let real = state.redaction.real_name(&source.publisher, &shown, names);
-    real.ok_or(PageError::Unknown { what: shown })
+    let (publisher, redaction) = (source.publisher.clone(), Arc::clone(&state.redaction));
+    let kind = if is_miner { WorkerKind::Miner } else { WorkerKind::Identity };
+    let read = move |history: &History| range::real_name(history, &publisher, kind, shown, &redaction);
+    Ok(state.history.read(read).await?)
 }
 
 fn document(
