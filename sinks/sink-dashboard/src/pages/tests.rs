@@ -1,7 +1,7 @@
 //! What the pages say about a history, asked over TCP as a browser without scripts asks.
 
-use stats_sv2::event::BlockFound;
-use stats_sv2::{ChannelId, DownstreamId, Event, Role, U256, UnixMillis};
+use stats_sv2::event::{BlockFound, SourceInfo};
+use stats_sv2::{ChannelId, DownstreamId, Event, Role, Text, U256, UnixMillis};
 
 use crate::config::Redacted;
 use crate::tests::Bench;
@@ -226,4 +226,56 @@ fn the_shares_of_a_translator_belong_to_no_round_of_its_own() {
     let bench = Bench::with(Role::Proxy, |_| {});
     let body = page(&bench, "/blocks");
     assert!(body.contains("go to the rounds of its pool") && !body.contains("target was not told"), "{body}");
+}
+
+/// What a camera reads from the page's QR code, and how many modules its border has at least.
+fn read_code(body: &str) -> (String, usize) {
+    let code = body.split("<svg class=\"qr\"").nth(1).unwrap_or_else(|| panic!("a code: {body}"));
+    let of = |name: &str| code.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap();
+    let side: usize = of("viewBox").strip_prefix("0 0 ").unwrap().split(' ').next().unwrap().parse().unwrap();
+    let dark: std::collections::BTreeSet<(usize, usize)> = of(" d")
+        .split('M')
+        .skip(1)
+        .map(|module| {
+            let (x, y) = module.strip_suffix("h1v1h-1z").unwrap().split_once(',').unwrap();
+            (x.parse().unwrap(), y.parse().unwrap())
+        })
+        .collect();
+    let all = dark.iter().flat_map(|(x, y)| [*x, *y]);
+    let (first, last) = (all.clone().min().unwrap(), all.max().unwrap());
+    let grid = rqrr::SimpleGrid::from_func(last - first + 1, |x, y| dark.contains(&(x + first, y + first)));
+    let (_, text) = rqrr::Grid::new(grid).decode().unwrap();
+    (text, first.min(side - 1 - last))
+}
+
+#[test]
+fn a_camera_reads_the_url_that_the_page_shows() {
+    const KEY: &str = "9auqWEzQDVyd2oe1JVGFLMLHZtCo2FFqZwtKA5gd9xbuEu7PH72";
+    for (role, url, protocol) in [
+        (Role::Pool, format!("stratum2+tcp://203.0.113.7:3333/{KEY}"), "Stratum V2"),
+        (Role::Proxy, "stratum+tcp://203.0.113.7:3333".to_owned(), "Stratum V1, to the translator"),
+    ] {
+        let mut bench = Bench::with(role, |_| {});
+        for (name, value) in [("listen_address", "203.0.113.7:3333"), ("authority_public_key", KEY)] {
+            let timestamp = UnixMillis(bench.now());
+            let (name, value) = (Text::cut(name), Text::cut(value));
+            bench.events(&[Event::SourceInfo(SourceInfo { timestamp, name, value })]);
+        }
+        let body = page(&bench, "/connect");
+        let (read, border) = read_code(&body);
+        assert_eq!(read, url);
+        assert!(border >= 4, "a reader needs four light modules around the code: {border}");
+        for part in
+            [format!("<bdi>{url}</bdi>"), "<bdi>203.0.113.7:3333</bdi>".to_owned(), format!("<dd>{protocol}</dd>")]
+        {
+            assert!(body.contains(&part), "{part} in {body}");
+        }
+    }
+    // An address that is left out is in no code either.
+    let hidden = Bench::with(Role::Pool, |settings| {
+        settings.redact = vec![Redacted::Addresses];
+        settings.source.listen_address = Some("203.0.113.7:3333".to_owned());
+    });
+    let body = page(&hidden, "/connect");
+    assert!(!body.contains("class=\"qr\"") && !body.contains("203.0.113.7"), "{body}");
 }
