@@ -26,7 +26,7 @@ const MAX_BYTES: u64 = 4 << 20;
 /// How many answers that may be; only what is remembered of those that had to go depends on it.
 const USUAL_ANSWERS: usize = 256;
 /// Bytes of one answer; lists are cut into pages before they come near it.
-const MAX_ANSWER: usize = 8 << 20;
+pub(crate) const MAX_ANSWER: usize = 8 << 20;
 
 /// An answer as it is given.
 #[derive(Debug, Clone)]

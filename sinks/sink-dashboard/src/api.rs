@@ -3,6 +3,7 @@
 mod activity;
 mod connections;
 mod csv;
+pub(crate) mod cursor;
 mod openapi;
 pub(crate) mod problem;
 pub(crate) mod query;

@@ -9,6 +9,7 @@ mod lists;
 mod marks;
 mod miners;
 mod overview;
+mod part;
 mod presence;
 mod publishers;
 mod quote_trace;
@@ -25,15 +26,17 @@ use mining_stats::Tier;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 pub use crate::quote::{QuoteStage, QuoteState};
-pub use downstreams::DownstreamView;
-pub use lists::{BlockView, ConnectionView, WorkerView};
+pub use downstreams::{DownstreamPlace, DownstreamView};
+pub use lists::{BlockView, ConnectionPlace, ConnectionView, WorkerView};
 pub use marks::{BlockMark, LatestOf, MarksView};
 pub use miners::{MinerView, UserAgentView};
 pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
+pub use part::{Part, Place};
 pub use publishers::PublisherView;
 pub use quote_trace::{QuoteKey, QuoteTrace, UnknownPayment};
 pub use quotes::{
-    EhashOf, EhashView, LatencyView, QuoteCounts, QuoteFilter, QuoteFlow, QuotePlace, QuoteReport, QuoteView, StateView,
+    EhashOf, EhashPlace, EhashView, LatencyView, QuoteCounts, QuoteFilter, QuoteFlow, QuotePlace, QuoteReport,
+    QuoteView, StateView,
 };
 pub use rejects::RejectsView;
 pub use series::{Point, SeriesAnswer, SeriesQuery};
@@ -195,16 +198,28 @@ impl History {
     }
 
     /// Open channels and miners of a publisher, the newest first.
-    pub fn connections(&self, publisher: &str, limit: u32) -> Result<Vec<ConnectionView>, QueryError> {
+    pub fn connections(
+        &self,
+        publisher: &str,
+        part: &Part<ConnectionPlace>,
+    ) -> Result<Vec<ConnectionView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
-        lists::connections(&tx, publisher, limit.min(MAX_ROWS))
+        lists::connections(&tx, publisher, part)
     }
 
     /// Blocks that this publisher found, the latest first.
-    pub fn blocks(&self, publisher: &str, limit: u32) -> Result<Vec<BlockView>, QueryError> {
+    pub fn blocks(&self, publisher: &str, part: &Part<Place>) -> Result<Vec<BlockView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         let source = source_row(&tx, publisher)?;
-        lists::blocks(&tx, source, limit.min(MAX_ROWS))
+        lists::blocks(&tx, source, part)
+    }
+
+    /// How many [`Self::blocks`] there are.
+    pub fn blocks_total(&self, publisher: &str) -> Result<u64, QueryError> {
+        let tx = self.conn.unchecked_transaction()?;
+        let source = source_row(&tx, publisher)?;
+        let mut count = tx.prepare_cached("SELECT count(*) FROM blocks WHERE source = ?1")?;
+        Ok(count.query_row([source], |row| row.get(0))?)
     }
 }
 

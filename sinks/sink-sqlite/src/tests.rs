@@ -3,6 +3,7 @@
 mod contract;
 mod exactly_once;
 mod file;
+mod lists;
 mod losses;
 mod migration;
 mod miners;

@@ -1,18 +1,18 @@
 //! `/api/v1/downstreams` and `/api/v1/channels`: what is open now.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS};
+use sink_sqlite::query::{ConnectionView, DownstreamView, Part};
 
 use super::csv::{Rows, Table};
+use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
-use super::range::{limit, some_publisher};
-use super::shape::{Answered, table};
+use super::range::some_publisher;
+use super::shape::{Answered, Asking, MAX_PAGE};
 use crate::state::AppState;
 
-/// Rows unless the question says otherwise.
+/// Rows of a page unless the question says otherwise.
 const DEFAULT_LIMIT: u32 = 1_000;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -20,8 +20,10 @@ const DEFAULT_LIMIT: u32 = 1_000;
 pub(super) struct ConnectionsQuery {
     /// Name of the publisher; the most recently heard one if absent.
     source: Option<String>,
-    /// Rows at most; 1,000 if absent, never more than 10,000.
+    /// Rows of a page; 1,000 if absent and at most, 10,000 in CSV.
     limit: Option<u32>,
+    /// `next_cursor` of the page before, with the same question otherwise.
+    cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
     format: Option<String>,
 }
@@ -33,6 +35,8 @@ pub(super) struct Downstreams {
     publisher: String,
     /// By number.
     downstreams: Vec<DownstreamView>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
 impl Table for Downstreams {
@@ -74,6 +78,10 @@ impl Table for Downstreams {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// Open downstream connections of a pool with what came over their open channels.
@@ -82,18 +90,22 @@ impl Table for Downstreams {
 pub(super) async fn downstreams(
     State(state): State<AppState>,
     Query(asked): Query<ConnectionsQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_ROWS)?;
-    let mut answer = state
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let (publisher, mut downstreams) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            Ok(Downstreams { downstreams: history.downstreams(&publisher, limit)?, publisher })
+            let downstreams = history.downstreams(&publisher, &part)?;
+            Ok((publisher, downstreams))
         })
         .await?;
-    state.redaction.downstreams(&mut answer.downstreams);
-    table(&answer, asked.format.as_deref(), &headers)
+    let next_cursor = cursor::cut(&mut downstreams, limit, |last| last.place);
+    state.redaction.downstreams(&mut downstreams);
+    form.table(&Downstreams { publisher, downstreams, next_cursor })
 }
 
 /// Open channels of a pool, or open miner connections of a translator.
@@ -103,6 +115,8 @@ pub(super) struct Channels {
     publisher: String,
     /// The newest first.
     channels: Vec<ConnectionView>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
 impl Table for Channels {
@@ -139,6 +153,10 @@ impl Table for Channels {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// Open channels and miner connections, the newest first.
@@ -147,16 +165,20 @@ impl Table for Channels {
 pub(super) async fn channels(
     State(state): State<AppState>,
     Query(asked): Query<ConnectionsQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_ROWS)?;
-    let mut answer = state
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let (publisher, mut channels) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            Ok(Channels { channels: history.connections(&publisher, limit)?, publisher })
+            let channels = history.connections(&publisher, &part)?;
+            Ok((publisher, channels))
         })
         .await?;
-    state.redaction.connections(&answer.publisher, &mut answer.channels);
-    table(&answer, asked.format.as_deref(), &headers)
+    let next_cursor = cursor::cut(&mut channels, limit, |last| last.place);
+    state.redaction.connections(&publisher, &mut channels);
+    form.table(&Channels { publisher, channels, next_cursor })
 }

@@ -12,6 +12,11 @@ pub(crate) trait Table {
 
     /// Adds the rows.
     fn rows(&self, rows: &mut Rows);
+
+    /// The cursor of the rows behind these; `None` where there are none.
+    fn next_cursor(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Rows on their way into a file.

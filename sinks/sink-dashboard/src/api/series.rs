@@ -1,7 +1,6 @@
 //! `/api/v1/series` and `/api/v1/rejects`: a range of time, point by point or as a whole.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{History, QueryError, RejectsView, SeriesAnswer, SeriesQuery};
 
@@ -9,7 +8,7 @@ use super::csv::{Rows, Table};
 use super::problem::Problem;
 use super::query::Query;
 use super::range::{AskedSubject, Range, SubjectKind, some_publisher};
-use super::shape::{Answered, table};
+use super::shape::{Answered, Asking};
 use crate::state::AppState;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -79,12 +78,8 @@ impl Table for Series {
 /// its 95 % interval, the fraction of it that was observed, and its shares. A gap is a point whose values are null.
 #[utoipa::path(get, path = "/api/v1/series", tag = "series", params(RangeQuery),
     responses((status = 200, body = Series), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn series(
-    State(state): State<AppState>,
-    Query(asked): Query<RangeQuery>,
-    headers: HeaderMap,
-) -> Answered {
-    answer(&state, asked, &headers, |history, query| {
+pub(super) async fn series(State(state): State<AppState>, Query(asked): Query<RangeQuery>, asking: Asking) -> Answered {
+    answer(&state, asked, asking, |history, query| {
         let publisher = query.publisher.clone();
         Ok(Series { publisher, unit: "H/s", series: history.series(query)? })
     })
@@ -117,9 +112,9 @@ impl Table for Rejects {
 pub(super) async fn rejects(
     State(state): State<AppState>,
     Query(asked): Query<RangeQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
-    answer(&state, asked, &headers, |history, query| {
+    answer(&state, asked, asking, |history, query| {
         let publisher = query.publisher.clone();
         Ok(Rejects { publisher, rejects: history.rejects(query)? })
     })
@@ -130,12 +125,12 @@ pub(super) async fn rejects(
 async fn answer<T: Serialize + Table + Send + 'static>(
     state: &AppState,
     asked: RangeQuery,
-    headers: &HeaderMap,
+    asking: Asking,
     ask: impl FnOnce(&History, &SeriesQuery) -> Result<T, QueryError> + Send + 'static,
 ) -> Answered {
     let Range { from_ms, to_ms } = asked.range(state.now_ms())?;
     let about = AskedSubject::new(asked.subject, asked.name, asked.id)?;
-    let format = asked.format.clone();
+    let form = asking.form(asked.format.as_deref())?;
     let redaction = std::sync::Arc::clone(&state.redaction);
     let answer = state
         .history
@@ -147,5 +142,5 @@ async fn answer<T: Serialize + Table + Send + 'static>(
             ask(history, &query).map_err(|error| about.blamed(error))
         })
         .await?;
-    table(&answer, format.as_deref(), headers)
+    form.table(&answer)
 }

@@ -1,14 +1,13 @@
 //! `/api/v1/summary` and `/api/v1/sources`.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{Overview, SourceView};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
 use super::query::Query;
-use super::shape::{Answered, json, table};
+use super::shape::{Answered, Asking, json};
 use crate::live::message::SourceState;
 use crate::live::updater::source_state;
 use crate::online::Online;
@@ -130,10 +129,10 @@ impl Table for Sources {
 pub(super) async fn sources(
     State(state): State<AppState>,
     Query(asked): Query<TableQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
     let overview = state.overview().await?;
     let online = state.online(&overview).await?;
     let sources = overview.sources.iter().map(|source| Source::of(source, &online, overview.now_ms)).collect();
-    table(&Sources { sources, total: overview.sources_total }, asked.format.as_deref(), &headers)
+    asking.form(asked.format.as_deref())?.table(&Sources { sources, total: overview.sources_total })
 }

@@ -1,7 +1,6 @@
 //! `/api/v1/worker` and `/api/v1/worker/shares`: one worker. Its name is a parameter, since it may hold anything.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::WorkerDetail;
 
@@ -9,7 +8,7 @@ use super::csv::{Rows, Table};
 use super::problem::Problem;
 use super::query::Query;
 use super::range::{AskedSubject, named, real_name, some_publisher};
-use super::shape::{Answered, json, table};
+use super::shape::{Answered, Asking, json};
 use crate::live::message::WorkerKind;
 use crate::live::recent::RecentShare;
 use crate::state::AppState;
@@ -95,10 +94,10 @@ impl Table for Shares {
 pub(super) async fn shares(
     State(state): State<AppState>,
     Query(asked): Query<WorkerQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
     let (redaction, kind) = (std::sync::Arc::clone(&state.redaction), asked.kind);
-    let format = asked.format.clone();
     let (publisher, name) = state
         .history
         .read(move |history| {
@@ -108,5 +107,5 @@ pub(super) async fn shares(
         })
         .await?;
     let shares = state.live.recent_shares(&publisher, kind, &name);
-    table(&Shares { publisher, shares }, format.as_deref(), &headers)
+    form.table(&Shares { publisher, shares })
 }

@@ -3,25 +3,24 @@
 use std::cmp::Ordering;
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{QueryError, SeriesQuery, WorkerView};
 
 use super::csv::{Rows, Table};
 use super::problem::Problem;
 use super::query::Query;
-use super::range::{length, limit, named};
-use super::shape::{Answered, table};
+use super::range::{length, named};
+use super::shape::{Answered, Asking};
 use crate::live::message::WorkerKind;
 use crate::state::AppState;
 use crate::worker_list::WorkerList;
 
 /// Rows of a page unless the question says otherwise.
-const DEFAULT_LIMIT: usize = 100;
+const DEFAULT_LIMIT: u32 = 100;
 /// Rows of a page at most.
-const MAX_LIMIT: usize = 1_000;
+const MAX_LIMIT: u32 = 1_000;
 /// Rows of a page with sparklines at most: each is a series of its own.
-const MAX_SPARKLINES: usize = 200;
+const MAX_SPARKLINES: u32 = 200;
 /// Points of a sparkline at most.
 const SPARK_POINTS: u64 = 48;
 /// What a sparkline shows.
@@ -51,7 +50,7 @@ pub(super) struct WorkersQuery {
     #[serde(default)]
     sparkline: bool,
     /// Rows of a page; 100 if absent, at most 1,000.
-    limit: Option<usize>,
+    limit: Option<u32>,
     /// `next_cursor` of the page before, with the same question otherwise.
     cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
@@ -167,6 +166,10 @@ impl Table for Workers {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// User identities of a pool, and SV1 miners of a translator: over all their connections and reconnects, each once.
@@ -175,14 +178,15 @@ impl Table for Workers {
 pub(super) async fn workers(
     State(state): State<AppState>,
     Query(asked): Query<WorkersQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
     let window_ms = length(asked.window.as_deref().unwrap_or(DEFAULT_WINDOW))?;
     let start = asked.cursor.as_deref().map_or(Ok(0), |cursor| {
         cursor.parse::<usize>().map_err(|_| Problem::bad_request("`cursor` is not one that was given out"))
     })?;
     let most = if asked.sparkline { MAX_SPARKLINES } else { MAX_LIMIT };
-    let page_size = limit(asked.limit, DEFAULT_LIMIT, most)?;
+    let page_size = form.rows(asked.limit, DEFAULT_LIMIT, most)? as usize;
     let list = state.worker_list(asked.source.clone(), window_ms).await?;
     let rows = select(&list.workers, &asked);
     let next = start.saturating_add(page_size);
@@ -204,7 +208,7 @@ pub(super) async fn workers(
         workers,
         next_cursor: (next < rows.len()).then(|| next.to_string()),
     };
-    table(&answer, asked.format.as_deref(), &headers)
+    form.table(&answer)
 }
 
 /// The places of the rows that are asked for, in their order. Names are those that are shown: a search must not tell a

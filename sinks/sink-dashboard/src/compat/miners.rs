@@ -4,7 +4,7 @@ use axum::extract::State;
 use mining_stats::{Hashrate, text};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::MAX_ROWS;
+use sink_sqlite::query::{MAX_ROWS, Part};
 
 use super::pool::short_time;
 use crate::api::problem::Problem;
@@ -79,7 +79,7 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
             let Some(publisher) = publisher(history, asked.source.as_deref(), |role| role == "proxy")? else {
                 return Ok(None);
             };
-            let connections = history.connections(&publisher, MAX_ROWS)?;
+            let connections = history.connections(&publisher, &Part::first(MAX_ROWS))?;
             let workers = history.workers(&publisher, now_ms - range.from_ms, now_ms, None, MAX_ROWS)?;
             Ok(Some((publisher, connections, workers)))
         })

@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{DownstreamView, SourceView, Totals};
+use sink_sqlite::query::{DownstreamView, Part, SourceView, Totals};
 
 use super::facts::{Facts, Service, choose};
 use crate::api::problem::Problem;
@@ -249,7 +249,8 @@ fn chosen<'o>(
 
 async fn downstreams(state: &AppState, publisher: &str) -> Result<Vec<DownstreamView>, Problem> {
     let publisher = publisher.to_owned();
-    let mut downstreams = state.history.read(move |history| history.downstreams(&publisher, MAX_ROWS)).await?;
+    let mut downstreams =
+        state.history.read(move |history| history.downstreams(&publisher, &Part::first(MAX_ROWS))).await?;
     state.redaction.downstreams(&mut downstreams);
     Ok(downstreams)
 }

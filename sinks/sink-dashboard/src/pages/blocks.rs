@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use mining_stats::text;
-use sink_sqlite::query::{BlockView, Overview, SourceView};
+use sink_sqlite::query::{BlockView, Overview, Part, SourceView};
 
 use super::fault::PageError;
 use super::query::Query;
@@ -23,7 +23,8 @@ pub(super) async fn page(
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
     let source = asked.of(&overview)?;
-    let mut rows = of_source(&state, source, |history, publisher| history.blocks(publisher, MAX_LISTED)).await?;
+    let mut rows =
+        of_source(&state, source, |history, publisher| history.blocks(publisher, &Part::first(MAX_LISTED))).await?;
     if let Some(source) = source {
         state.redaction.blocks(&source.publisher, &mut rows);
     }

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
-use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS, SourceView};
+use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS, Part, SourceView};
 
 use super::fault::PageError;
 use super::query::Query;
@@ -60,8 +60,12 @@ pub(super) async fn page(
     let channels = Listed::<ConnectionView>::place(asked.page, open);
     let downstreams = Listed::<DownstreamView>::place(asked.downstreams, below);
     let (mut rows, mut lower) = of_source(&state, source, move |history, publisher| {
-        let rows = history.connections(publisher, channels.reach() as u32)?;
-        let lower = if below > 0 { history.downstreams(publisher, downstreams.reach() as u32)? } else { Vec::new() };
+        let rows = history.connections(publisher, &Part::first(channels.reach() as u32))?;
+        let lower = if below > 0 {
+            history.downstreams(publisher, &Part::first(downstreams.reach() as u32))?
+        } else {
+            Vec::new()
+        };
         Ok((rows, lower))
     })
     .await?;

@@ -1,7 +1,6 @@
 //! What the pages say about a history, asked over TCP as a browser without scripts asks.
 
-use stats_sv2::event::BlockFound;
-use stats_sv2::{ChannelId, DownstreamId, Event, Role, U256, UnixMillis};
+use stats_sv2::{DownstreamId, Event, Role, UnixMillis};
 
 use crate::config::Redacted;
 use crate::tests::Bench;
@@ -13,18 +12,6 @@ fn page(bench: &Bench, path: &str) -> String {
     let reply = bench.get(path);
     assert_eq!(reply.status, 200, "{path}: {}", reply.body);
     reply.body
-}
-
-fn find_block(bench: &mut Bench, height: u32) {
-    let mut hash = [0; 32];
-    hash[..4].copy_from_slice(&height.to_le_bytes());
-    bench.events(&[Event::BlockFound(BlockFound {
-        downstream_id: DownstreamId(1),
-        channel_id: ChannelId(1),
-        timestamp: UnixMillis(bench.now()),
-        height,
-        block_hash: U256(hash),
-    })]);
 }
 
 #[test]
@@ -64,7 +51,7 @@ fn marks_are_those_of_the_range_and_what_is_cut_is_said() {
     bench.open(1, "rig");
     bench.share(1);
     for height in 1..=14 {
-        find_block(&mut bench, height);
+        bench.find_block(height);
         bench.observe(MINUTE);
     }
     let body = page(&bench, "/?range=24h");
@@ -213,7 +200,7 @@ fn a_block_leads_to_its_finder() {
     let mut bench = Bench::new();
     bench.open(1, "a&b");
     bench.share(1);
-    find_block(&mut bench, 7);
+    bench.find_block(7);
     bench.pass(2_000);
     let body = page(&bench, "/blocks");
     assert!(body.contains("href=\"/worker?name=a%26b&amp;kind=identity\""), "{body}");

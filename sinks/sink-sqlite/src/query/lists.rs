@@ -3,12 +3,13 @@
 use mining_stats::reading::Circumstances;
 use mining_stats::{Spans, Sv1Difficulty, Tier};
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stats_sv2::U256;
 
 use crate::cache::SeriesKind;
 use crate::kept::Kept;
 use crate::query::overview::{Totals, totals};
+use crate::query::part::{Bounded, Part, Place};
 use crate::query::presence::{ObservedTime, presence_of_all};
 use crate::query::series::work_of_target;
 use crate::query::windows::{Cover, WindowReading};
@@ -70,6 +71,20 @@ pub struct ConnectionView {
     pub quotes: u64,
     /// Their ehash, exact, as a decimal number.
     pub ehash: String,
+    /// Its place in the list.
+    #[serde(skip)]
+    pub place: ConnectionPlace,
+}
+
+/// A row's place in the list of what is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionPlace {
+    /// When it opened.
+    pub opened_ms: u64,
+    /// Whether it is an SV1 miner.
+    pub is_miner: bool,
+    /// Its number in the file.
+    pub number: u64,
 }
 
 /// A block of this publisher.
@@ -84,6 +99,9 @@ pub struct BlockView {
     pub found_ms: u64,
     /// Who found it; untrusted text.
     pub identity: Option<String>,
+    /// Its place in the list.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 pub(super) fn workers(
@@ -187,52 +205,87 @@ pub(super) fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<L
     Ok(last.optional()?.unwrap_or_default())
 }
 
-pub(super) fn connections(conn: &Connection, publisher: &str, limit: u32) -> Result<Vec<ConnectionView>, QueryError> {
+pub(super) fn connections(
+    conn: &Connection,
+    publisher: &str,
+    part: &Part<ConnectionPlace>,
+) -> Result<Vec<ConnectionView>, QueryError> {
     let source = source_row(conn, publisher)?;
+    // Which rows they are is found out first: only those that are given are joined with what belongs to them.
     let mut rows = conn.prepare_cached(
-        "SELECT s.name, 0, c.downstream_id, c.channel_id, coalesce(d.address, ''),
+        "WITH part (is_miner, id, opened_at) AS MATERIALIZED (
+           SELECT is_miner, id, opened_at FROM (
+             SELECT 0 AS is_miner, id, opened_at FROM channels WHERE source = ?1 AND closed_at IS NULL
+             UNION ALL
+             SELECT 1, id, connected_at FROM miners WHERE source = ?1 AND disconnected_at IS NULL)
+           WHERE ?2 IS NULL OR opened_at < ?2 OR (opened_at = ?2 AND (is_miner, id) > (?3, ?4))
+           ORDER BY opened_at DESC, is_miner, id LIMIT ?5 OFFSET ?6)
+         SELECT s.name, 0, c.downstream_id, c.channel_id, coalesce(d.address, ''),
            trim(coalesce(d.vendor, '') || ' ' || coalesce(d.firmware, '')), c.opened_at, c.last_share_at, c.accepted,
-           c.rejected, c.quotes, c.ehash
-         FROM channels c JOIN series s ON s.id = c.identity
-           LEFT JOIN downstreams d ON d.session = c.session AND d.downstream_id = c.downstream_id AND d.disconnected_at IS NULL
-         WHERE c.source = ?1 AND c.closed_at IS NULL
+           c.rejected, c.quotes, c.ehash, c.id
+         FROM part p CROSS JOIN channels c ON c.id = p.id JOIN series s ON s.id = c.identity
+           LEFT JOIN downstreams d ON d.id = (
+             SELECT max(id) FROM downstreams
+             WHERE session = c.session AND downstream_id = c.downstream_id AND disconnected_at IS NULL)
+         WHERE p.is_miner = 0
          UNION ALL
          SELECT s.name, 1, m.miner_id, NULL, m.address, m.user_agent, m.connected_at, m.last_share_at, m.accepted, m.rejected,
-           0, NULL
-         FROM miners m JOIN series s ON s.id = m.identity WHERE m.source = ?1 AND m.disconnected_at IS NULL
-         ORDER BY 7 DESC, 3, 4 LIMIT ?2",
+           0, NULL, m.id
+         FROM part p CROSS JOIN miners m ON m.id = p.id JOIN series s ON s.id = m.identity
+         WHERE p.is_miner = 1
+         ORDER BY 7 DESC, 2, 13",
     )?;
-    let rows = rows.query_map(params![source, limit], |row| {
-        Ok(ConnectionView {
-            name: row.get(0)?,
-            is_miner: row.get(1)?,
-            connection_id: row.get(2)?,
-            channel_id: row.get(3)?,
-            address: row.get(4)?,
-            program: row.get(5)?,
-            opened_ms: row.get(6)?,
-            last_share_ms: row.get(7)?,
-            accepted: row.get(8)?,
-            rejected: row.get(9)?,
-            quotes: row.get(10)?,
-            ehash: store::ehash(row.get_ref(11)?.as_blob_or_null()?).to_string(),
-        })
-    })?;
+    let after = part.after;
+    let rows = rows.query_map(
+        params![
+            source,
+            after.map(|place| Bounded(place.opened_ms)),
+            after.map(|place| place.is_miner),
+            after.map(|place| Bounded(place.number)),
+            part.limit(),
+            part.skip()
+        ],
+        |row| {
+            let (is_miner, opened_ms, number) = (row.get(1)?, row.get(6)?, row.get(12)?);
+            Ok(ConnectionView {
+                name: row.get(0)?,
+                is_miner,
+                connection_id: row.get(2)?,
+                channel_id: row.get(3)?,
+                address: row.get(4)?,
+                program: row.get(5)?,
+                opened_ms,
+                last_share_ms: row.get(7)?,
+                accepted: row.get(8)?,
+                rejected: row.get(9)?,
+                quotes: row.get(10)?,
+                ehash: store::ehash(row.get_ref(11)?.as_blob_or_null()?).to_string(),
+                place: ConnectionPlace { opened_ms, is_miner, number },
+            })
+        },
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-pub(super) fn blocks(conn: &Connection, source: i64, limit: u32) -> Result<Vec<BlockView>, QueryError> {
+pub(super) fn blocks(conn: &Connection, source: i64, part: &Part<Place>) -> Result<Vec<BlockView>, QueryError> {
     let mut rows = conn.prepare_cached(
-        "SELECT b.block_hash, b.height, b.found_at, s.name FROM blocks b LEFT JOIN series s ON s.id = b.identity
-         WHERE b.source = ?1 ORDER BY b.found_at DESC, b.id DESC LIMIT ?2",
+        "SELECT b.block_hash, b.height, b.found_at, s.name, b.id FROM blocks b LEFT JOIN series s ON s.id = b.identity
+         WHERE b.source = ?1 AND (b.found_at, b.id) < (?2, ?3)
+         ORDER BY b.found_at DESC, b.id DESC LIMIT ?4 OFFSET ?5",
     )?;
-    let rows = rows.query_map(params![source, limit], |row| {
-        Ok(BlockView {
-            block_hash: Some(U256(row.get(0)?)).filter(|hash| *hash != U256([0; 32])).map(|hash| hash.to_string()),
-            height: row.get(1)?,
-            found_ms: row.get(2)?,
-            identity: row.get(3)?,
-        })
-    })?;
+    let after = part.after.unwrap_or(Place::START);
+    let rows = rows.query_map(
+        params![source, Bounded(after.at_ms), Bounded(after.number), part.limit(), part.skip()],
+        |row| {
+            let (found_ms, number) = (row.get(2)?, row.get(4)?);
+            Ok(BlockView {
+                block_hash: Some(U256(row.get(0)?)).filter(|hash| *hash != U256([0; 32])).map(|hash| hash.to_string()),
+                height: row.get(1)?,
+                found_ms,
+                identity: row.get(3)?,
+                place: Place { at_ms: found_ms, number },
+            })
+        },
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -15,7 +15,7 @@ use crate::query::presence::ObservedTime;
 use crate::query::quotes::{QuoteCounts, quote_counts};
 use crate::query::series::{share_work, work_of_target};
 use crate::query::windows::{Cover, WINDOWS, WindowReading};
-use crate::query::{QueryError, Subject, find_series, tiers_of};
+use crate::query::{Part, QueryError, Subject, find_series, tiers_of};
 use crate::rollup::SeriesRef;
 use crate::schema;
 
@@ -225,7 +225,7 @@ pub(super) fn overview(conn: &Connection, now_ms: u64) -> Result<Overview, Query
             upstreams: upstreams(conn, id)?,
             channels: None,
             miners: None,
-            blocks: blocks(conn, id, MAX_LISTED)?,
+            blocks: blocks(conn, id, &Part::first(MAX_LISTED))?,
             tip: tip(conn, id)?,
             round: None,
             quotes: quote_counts(conn, id)?,

@@ -5,7 +5,7 @@ use stats_sv2::UnixMillis;
 
 use super::quotes::{answered, created, paid, sent};
 use super::{DAY, Fixture, HOUR, HOUR_START, MINUTE, SECOND, heartbeat, opened, session_ended, share};
-use crate::query::{EhashOf, History, QuoteReport, QuoteState};
+use crate::query::{EhashOf, History, Part, QuoteReport, QuoteState};
 
 fn maintain(fixture: &mut Fixture, now: u64) {
     for _ in 0..20 {
@@ -161,7 +161,7 @@ fn quotes_go_by_age_and_number_and_their_sums_stay() {
     let report = |fixture: &Fixture| {
         let history = History::open(&fixture.path()).unwrap();
         let report = history.quote_report("pool-a", DAY, HOUR_START + HOUR).unwrap();
-        let ehash = history.ehash("pool-a", EhashOf::Identity, 1).unwrap().remove(0).ehash;
+        let ehash = history.ehash("pool-a", EhashOf::Identity, &Part::first(1)).unwrap().remove(0).ehash;
         (report, ehash)
     };
     let of = |report: &QuoteReport, state| report.by_state.iter().find(|view| view.state == state).unwrap().clone();
