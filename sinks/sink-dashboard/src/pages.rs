@@ -37,6 +37,7 @@ use sink_sqlite::History;
 use sink_sqlite::query::{Overview, QueryError, SourceView};
 
 use self::fault::PageError;
+use crate::api::shape::MAX_FILE;
 use crate::state::AppState;
 
 /// Every page and its data; the assets have [routes of their own](assets::routes).
@@ -83,7 +84,11 @@ async fn of_source<T: Default + Send + 'static>(
     }
 }
 
-/// The link to a table as a file.
-fn csv_link(address: &address::Address) -> Markup {
-    html! { a.button href=(address.text()) download { "CSV" } }
+/// The link to a table of so many rows as a file, which ends at its limit.
+fn csv_link(address: &address::Address, rows: u64) -> Markup {
+    html! {
+        a.button href=(address.text()) download {
+            "CSV" @if rows > u64::from(MAX_FILE) { ", at most " (numbers::count(MAX_FILE.into())) " rows" }
+        }
+    }
 }

@@ -8,6 +8,7 @@ mod downstreams;
 mod lists;
 mod marks;
 mod miners;
+pub(crate) mod online;
 mod overview;
 mod part;
 mod presence;
@@ -30,9 +31,10 @@ pub use downstreams::{DownstreamPlace, DownstreamView};
 pub use lists::{BlockView, ConnectionPlace, ConnectionView, WorkerView};
 pub use marks::{BlockMark, LatestOf, MarksView};
 pub use miners::{MinerView, UserAgentView};
+pub use online::Presence;
 pub use overview::{GroupView, LossView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
 pub use part::{Part, Place};
-pub use publishers::PublisherView;
+pub use publishers::{PublisherView, SourceLine};
 pub use quote_trace::{QuoteKey, QuoteTrace, UnknownPayment};
 pub use quotes::{
     EhashOf, EhashPlace, EhashView, LatencyView, QuoteCounts, QuoteFilter, QuoteFlow, QuotePlace, QuoteReport,

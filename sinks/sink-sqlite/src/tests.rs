@@ -8,6 +8,7 @@ mod losses;
 mod migration;
 mod miners;
 mod objects;
+mod online;
 mod quotes;
 mod reading;
 mod retention;

@@ -2,7 +2,6 @@
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use mining_stats::reading::STALE_AFTER_MS;
 use serde::Serialize;
 use serde_json::Value;
 use sink_sqlite::query::PublisherView;
@@ -46,11 +45,7 @@ impl Health {
             .iter()
             .map(|publisher| {
                 let silent_ms = now_ms.saturating_sub(publisher.last_event_ms);
-                let state = match silent_ms > STALE_AFTER_MS {
-                    _ if !publisher.has_session => SourceState::Ended,
-                    true => SourceState::Stale,
-                    false => SourceState::Live,
-                };
+                let state = SourceState::of(publisher.has_session, silent_ms);
                 SourceHealth { publisher: publisher.publisher.clone(), state, silent_ms }
             })
             .collect();

@@ -5,7 +5,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use serde::Deserialize;
-use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS, Part, SourceView};
+use sink_sqlite::query::{ConnectionView, DownstreamView, SourceView};
 
 use super::fault::PageError;
 use super::query::Query;
@@ -34,19 +34,8 @@ pub(super) struct ConnectionsQuery {
 struct Listed<T> {
     rows: Vec<T>,
     turn: Turn,
-    /// Rows on all pages; what is beyond [`MAX_ROWS`] is on none.
+    /// Rows on all pages.
     all: u64,
-}
-
-impl<T> Listed<T> {
-    /// The place that is asked for, in a list that is still to be read.
-    fn place(asked: Option<usize>, all: u64) -> Turn {
-        Turn::new(asked, all.min(MAX_ROWS.into()) as usize, PAGE_ROWS)
-    }
-
-    fn new(rows: Vec<T>, turn: Turn, all: u64) -> Self {
-        Self { rows: turn.rows(rows).collect(), turn, all }
-    }
 }
 
 pub(super) async fn page(
@@ -57,15 +46,11 @@ pub(super) async fn page(
     let source = SourceQuery { source: asked.source }.of(&overview)?;
     let open = source.map_or(0, |source| source.channels_open + source.miners_open);
     let below = source.map_or(0, |source| source.downstreams);
-    let channels = Listed::<ConnectionView>::place(asked.page, open);
-    let downstreams = Listed::<DownstreamView>::place(asked.downstreams, below);
+    let channels = Turn::new(asked.page, open as usize, PAGE_ROWS);
+    let downstreams = Turn::new(asked.downstreams, below as usize, PAGE_ROWS);
     let (mut rows, mut lower) = of_source(&state, source, move |history, publisher| {
-        let rows = history.connections(publisher, &Part::first(channels.reach() as u32))?;
-        let lower = if below > 0 {
-            history.downstreams(publisher, &Part::first(downstreams.reach() as u32))?
-        } else {
-            Vec::new()
-        };
+        let rows = history.connections(publisher, &channels.part())?;
+        let lower = if below > 0 { history.downstreams(publisher, &downstreams.part())? } else { Vec::new() };
         Ok((rows, lower))
     })
     .await?;
@@ -74,7 +59,8 @@ pub(super) async fn page(
         state.redaction.downstreams(&mut lower);
     }
     let frame = Frame::new(Page::Connections, &overview, source);
-    let (channels, downstreams) = (Listed::new(rows, channels, open), Listed::new(lower, downstreams, below));
+    let channels = Listed { rows, turn: channels, all: open };
+    let downstreams = Listed { rows: lower, turn: downstreams, all: below };
     Ok(respond(StatusCode::OK, document(&frame, &channels, &downstreams)))
 }
 
@@ -98,8 +84,8 @@ fn document(frame: &Frame<'_>, channels: &Listed<ConnectionView>, downstreams: &
             section.section aria-labelledby="downstreams" {
                 div.section-head {
                     h2 #downstreams { "Downstreams" }
-                    p { "counts are of the channels that are open now" (cut(downstreams)) }
-                    (csv_link(&frame.csv("/api/v1/downstreams").with("limit", MAX_ROWS.to_string())))
+                    p { "counts are of the channels that are open now" }
+                    (csv_link(&frame.csv("/api/v1/downstreams"), downstreams.all))
                 }
                 (downstream_table(&downstreams.rows, frame.now_ms))
                 (downstreams.turn.markup("downstreams", |below| to(page, below)))
@@ -109,8 +95,8 @@ fn document(frame: &Frame<'_>, channels: &Listed<ConnectionView>, downstreams: &
             section.section aria-labelledby="channels" {
                 div.section-head {
                     h2 #channels { (name) }
-                    p { "the newest first; counts are since each opened" (cut(channels)) }
-                    (csv_link(&frame.csv("/api/v1/channels").with("limit", MAX_ROWS.to_string())))
+                    p { "the newest first; counts are since each opened" }
+                    (csv_link(&frame.csv("/api/v1/channels"), channels.all))
                 }
                 (channel_table(&channels.rows, name, frame))
                 (channels.turn.markup(name, |page| to(page, below)))
@@ -131,14 +117,6 @@ fn summary(source: &SourceView, now_ms: u64) -> Markup {
                 "The source is silent: this is what was open when it was last heard."
             }
         }
-    }
-}
-
-/// Says where a list ends before its rows do.
-fn cut<T>(listed: &Listed<T>) -> String {
-    match listed.all > MAX_ROWS.into() {
-        true => format!(", {} of {} are listed", numbers::count(MAX_ROWS.into()), numbers::count(listed.all)),
-        false => String::new(),
     }
 }
 
@@ -257,12 +235,5 @@ mod tests {
         assert_eq!(channel_numbers(&[7]), "number 7");
         assert_eq!(channel_numbers(&[7, 9]), "2: 7, 9");
         assert_eq!(channel_numbers(&(1..=1_008).collect::<Vec<_>>()), "1,008: 1, 2, 3, 4 and 1,004 more");
-    }
-
-    #[test]
-    fn a_list_beyond_the_limit_says_so() {
-        let listed = |all| Listed::<u32>::new(Vec::new(), Listed::<u32>::place(None, all), all);
-        assert_eq!(cut(&listed(10_000)), "");
-        assert_eq!(cut(&listed(12_345)), ", 10,000 of 12,345 are listed");
     }
 }

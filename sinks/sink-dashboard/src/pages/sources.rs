@@ -6,7 +6,6 @@ use sink_sqlite::query::{GroupView, Overview, SourceView};
 
 use super::address::Address;
 use super::numbers;
-use crate::online::Online;
 
 /// How a source is, in words and as a class name.
 pub(super) fn health_words(source: &SourceView, now_ms: u64) -> (&'static str, String) {
@@ -26,10 +25,11 @@ pub(super) fn health(source: &SourceView, now_ms: u64) -> Markup {
 }
 
 /// Workers online; of a source that is not heard, as many as were.
-pub(super) fn online(source: &SourceView, count: u64, now_ms: u64) -> Markup {
+pub(super) fn online(source: &SourceView, now_ms: u64) -> Markup {
     let stale = health_words(source, now_ms).0 == "is-stale";
+    let count = numbers::count(source.workers_online);
     html! {
-        @if stale { span.reading.is-stale { "was " (numbers::count(count)) } } @else { (numbers::count(count)) }
+        @if stale { span.reading.is-stale { "was " (count) } } @else { (count) }
     }
 }
 
@@ -53,7 +53,7 @@ pub(super) fn group(source: &SourceView) -> Option<&GroupView> {
 }
 
 /// All sources with their health, first on the first page.
-pub(super) fn table(overview: &Overview, online: &Online, chosen: Option<&SourceView>) -> Markup {
+pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup {
     let now_ms = overview.now_ms;
     // By name: the order of the latest events changes with every look.
     let mut sources: Vec<&SourceView> = overview.sources.iter().collect();
@@ -82,7 +82,7 @@ pub(super) fn table(overview: &Overview, online: &Online, chosen: Option<&Source
                                 span.basis { (source.role) }
                             }
                             td { (health(source, now_ms)) }
-                            td.number data-online="" { (self::online(source, online.of(&source.publisher), now_ms)) }
+                            td.number data-online="" { (online(source, now_ms)) }
                             td.wide { (numbers::ago(source.last_event_ms, now_ms)) }
                             td.wide { (numbers::untrusted(&source.vendor)) }
                             td.wide {

@@ -166,7 +166,7 @@ fn online_is_who_is_connected_and_sent_a_share_lately() {
     let body = page(&bench, "/workers");
     let words = ["fast", "idle", "gone"].map(|name| presence(&body, name));
     assert_eq!(words, ["was online", "was connected, silent", "was not connected"]);
-    assert!(page(&bench, "/worker?name=fast&kind=identity").contains("was connected<"));
+    assert!(page(&bench, "/worker?name=fast&kind=identity").contains("was online<"));
     assert!(body.contains("Unknown since <time") && body.contains("when there were 1 online"), "{body}");
 }
 
@@ -213,4 +213,80 @@ fn the_shares_of_a_translator_belong_to_no_round_of_its_own() {
     let bench = Bench::with(Role::Proxy, |_| {});
     let body = page(&bench, "/blocks");
     assert!(body.contains("go to the rounds of its pool") && !body.contains("target was not told"), "{body}");
+}
+
+/// The links to files on a page, by the address that they lead to.
+fn files(body: &str) -> Vec<String> {
+    let links = body.split("<a class=\"button\" href=\"").skip(1).filter(|link| link.contains("download"));
+    links.map(|link| link.split('"').next().unwrap().replace("&amp;", "&")).collect()
+}
+
+/// The first field of each row of a file.
+fn csv_column(bench: &Bench, path: &str, column: &str) -> Vec<String> {
+    let file = bench.get(path);
+    assert_eq!(file.status, 200, "{path}: {}", file.body);
+    let mut reader = csv::Reader::from_reader(file.body.as_bytes());
+    let place = reader.headers().unwrap().iter().position(|name| name == column).unwrap();
+    reader.records().map(|row| row.unwrap()[place].to_owned()).collect()
+}
+
+/// What stands behind a mark in every row of a table.
+fn shown(body: &str, table: &str, mark: &str) -> Vec<String> {
+    let table = body.split(&format!("aria-label=\"{table}\"")).nth(1).unwrap_or_else(|| panic!("{table} in {body}"));
+    let rows = table.split("</table>").next().unwrap().split("<tbody>").nth(1).unwrap().split("<tr").skip(1);
+    rows.map(|row| row.split(mark).nth(1).unwrap_or_else(|| panic!("{mark} in {row}")))
+        .map(|rest| rest.split(['"', '<']).next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_file_has_the_rows_of_the_table_beside_it_in_their_order() {
+    let mut bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    for id in 1..=120 {
+        bench.open(id, &format!("rig-{id:03}"));
+    }
+    bench.observe(6 * MINUTE);
+    for id in 1..=70 {
+        for _ in 0..id % 5 {
+            bench.share(id);
+        }
+        for _ in 0..id % 3 {
+            bench.reject(id, "stale-share");
+        }
+    }
+    for number in 1..=120 {
+        bench.find_block(number);
+        bench.create_quote(number, number, 1);
+    }
+    bench.pass(2_000);
+    // Turns all pages of a list; the file of each must be the whole list, or what there is from that page on.
+    let check = |path: &str, table: &str, mark: &str, file: usize, column: &str, whole: bool| {
+        let (mut seen, mut next, mut left) = (Vec::new(), Some(path.to_owned()), Vec::new());
+        while let Some(address) = next {
+            let body = page(&bench, &address);
+            let rows = shown(&body, table, mark);
+            let listed = csv_column(&bench, &files(&body)[file], column);
+            let from = if whole { seen.len() } else { 0 };
+            assert_eq!(listed[from..from + rows.len()], rows, "{address}");
+            left = listed[from + rows.len()..].to_vec();
+            seen.extend(rows);
+            let link =
+                body.split(&format!("aria-label=\"{table}\"")).nth(1).unwrap().split("rel=\"next\"").next().unwrap();
+            let link = link.rsplit("<a href=\"").next().unwrap().split('"').next().unwrap();
+            next = link.starts_with(path.split('?').next().unwrap()).then(|| link.replace("&amp;", "&"));
+            next = next.filter(|next| *next != address && !seen.is_empty() && !left.is_empty());
+        }
+        assert!(left.is_empty(), "{path}: {left:?} is on no page");
+        seen.len()
+    };
+    let workers = "Table: workers";
+    let name = "<bdi class=\"name\" title=\"";
+    assert_eq!(check("/workers", workers, name, 0, "name", true), 120);
+    assert_eq!(check("/workers?sort=name&order=desc&q=RIG-0", workers, name, 0, "name", true), 99);
+    for sort in ["declared", "accepted", "rejected", "best_share", "last_share", "first_seen"] {
+        assert_eq!(check(&format!("/workers?sort={sort}&hide=silent&window=15m"), workers, name, 0, "name", true), 56);
+    }
+    assert_eq!(check("/connections", "Table: open channels", name, 1, "name", true), 120);
+    assert_eq!(check("/blocks", "Table: Blocks", "<th scope=\"row\">", 0, "height", true), 120);
+    assert_eq!(check("/quotes", "Table: Quotes", " data-key=\"", 0, "share_hash", false), 120);
 }

@@ -12,10 +12,10 @@ use super::address::Address;
 use super::fault::PageError;
 use super::graph::{Graph, GraphLinks, GraphSubject};
 use super::overview::{glance, part_of, rejects_of};
+use super::presence::Heard;
 use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
-use super::sources::health_words;
 use super::workers::declared;
 use super::{SourceQuery, numbers};
 use crate::history::ReadError;
@@ -96,7 +96,7 @@ fn document(
         data: of_worker(frame.address("/graph")),
         csv: frame.csv("/api/v1/series").with("subject", kind).with("name", worker.name.as_str()),
     };
-    let is_stale = frame.source.is_some_and(|source| health_words(source, now_ms).0 == "is-stale");
+    let heard = frame.source.map(|source| Heard::of(source, now_ms)).unwrap_or_default();
     let totals = &worker.totals;
     let submitted = totals.accepted.saturating_add(totals.rejected);
     let figure = |key: &str, name: &str, value: Markup, basis: Markup| {
@@ -108,7 +108,7 @@ fn document(
         section.section aria-label="Numbers" { dl.figures {
             (figure("declared", "Declared hashrate", declared(worker.declared_hashrate),
                 html! { @if worker.is_miner { "by vardiff, not measured" } @else { "by the miner, not measured" } }))
-            (figure("state", "State", html! { @if is_stale { "was " } @match worker.open { 0 => { "not connected" } 1 => { "connected" } open => { (numbers::plural(open, "connection")) } } }, html! {
+            (figure("state", "State", html! { (heard.words(worker.presence, worker.open, worker.is_miner)) }, html! {
                 "last share " (numbers::ago_or(worker.last_share_ms, now_ms, "never"))
             }))
             (figure("accepted", "Accepted shares", html! { (numbers::count(totals.accepted)) },

@@ -56,7 +56,11 @@ fn follow(bench: &Bench, path: &str, rows: impl Fn(&Reply) -> Vec<String>) -> Ve
 }
 
 /// Every list that has pages, with where its rows are.
-const LISTS: [(&str, &str); 7] = [
+const LISTS: [(&str, &str); 11] = [
+    ("workers?sort=name&", "workers"),
+    ("workers?window=1h&", "workers"),
+    ("workers?sort=rejected&order=asc&", "workers"),
+    ("workers?sort=last_share&q=rig&", "workers"),
     ("channels?", "channels"),
     ("downstreams?", "downstreams"),
     ("blocks?", "blocks"),
@@ -109,12 +113,44 @@ fn a_list_that_grows_at_its_head_shows_every_row_once() {
 }
 
 #[test]
+fn a_worker_whose_value_stays_is_neither_skipped_nor_repeated() {
+    // From the top and from the bottom, while others pass those that stand still.
+    for order in ["desc", "asc"] {
+        let mut bench = full_pool();
+        let path = format!("/api/v1/workers?sort=accepted&order={order}&limit=2");
+        let (mut seen, mut next, mut round) = (Vec::new(), Some(path), 0);
+        while let Some(address) = next {
+            let reply = bench.get(&address);
+            let page = reply.json();
+            seen.extend(page["workers"].as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap().to_owned()));
+            next = reply.next;
+            round += 1;
+            // The least of all becomes the greatest of all; rows move by their number on every page.
+            for _ in 0..20 {
+                bench.share(4 * (round % 2 + 1));
+            }
+            bench.open(100 + round, &format!("new-{round}"));
+            bench.observe(2 * SECOND);
+        }
+        let still = (1..=ROWS).filter(|id| ![4, 8].contains(id)).map(|id| format!("rig-{id}"));
+        for name in still {
+            assert_eq!(seen.iter().filter(|other| **other == name).count(), 1, "{name} by {order} in {seen:?}");
+        }
+    }
+}
+
+#[test]
 fn a_cursor_of_another_list_is_refused() {
     let bench = full_pool();
     let cursor = |path: &str| bench.json(&format!("/api/v1/{path}limit=1"))["next_cursor"].as_str().unwrap().to_owned();
     let cursors = LISTS.map(|(path, _)| cursor(path));
-    bench.get(&format!("/api/v1/blocks?cursor={}", cursors[0])).problem(400);
-    bench.get(&format!("/api/v1/channels?cursor={}", cursors[2])).problem(400);
+    let [by_name, by_rate, .., blocks, _, _, _, _] = &cursors;
+    bench.get(&format!("/api/v1/channels?cursor={blocks}")).problem(400);
+    bench.get(&format!("/api/v1/blocks?cursor={by_name}")).problem(400);
+    // Nor does the order of one question have the places of another.
+    bench.get(&format!("/api/v1/workers?cursor={by_name}")).problem(400);
+    bench.get(&format!("/api/v1/workers?order=asc&cursor={by_rate}")).problem(400);
+    assert_eq!(bench.get(&format!("/api/v1/workers?cursor={by_rate}")).status, 200);
     for (path, _) in LISTS {
         for nonsense in ["", "x", "1-2", "%00", "e30", "bnVsbA", &"A".repeat(3_000)] {
             let problem = bench.get(&format!("/api/v1/{path}cursor={nonsense}")).problem(400);

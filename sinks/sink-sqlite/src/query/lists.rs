@@ -8,6 +8,7 @@ use stats_sv2::U256;
 
 use crate::cache::SeriesKind;
 use crate::kept::Kept;
+use crate::query::online::{Connected, Presence};
 use crate::query::overview::{Totals, totals};
 use crate::query::part::{Bounded, Part, Place};
 use crate::query::presence::{ObservedTime, presence_of_all};
@@ -27,6 +28,8 @@ pub struct WorkerView {
     pub is_miner: bool,
     /// Channels or connections that are open now.
     pub open: u64,
+    /// Whether it is there, by what is open and by its last share.
+    pub presence: Presence,
     /// When it first appeared.
     pub first_seen_ms: u64,
     /// Its last accepted share.
@@ -122,6 +125,7 @@ pub(super) fn workers(
     let sums = cover.sums_of_all(conn, source)?;
     let time = ObservedTime::of_source(conn, source, cover.from, now_ms)?;
     let presence = presence_of_all(conn, source, cover.from)?;
+    let connected = Connected::of_source(conn, source, last_event, now_ms)?;
     let absent = Spans::new();
 
     let mut rows = conn.prepare_cached(
@@ -148,6 +152,7 @@ pub(super) fn workers(
             name: row.get(2)?,
             is_miner,
             open: latest.open,
+            presence: connected.presence(series.id),
             first_seen_ms,
             last_share_ms: latest.last_share_ms,
             difficulty: share_work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),

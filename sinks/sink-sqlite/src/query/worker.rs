@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use crate::cache::SeriesKind;
 use crate::query::lists::latest;
+use crate::query::online::{Connected, Presence};
 use crate::query::overview::{Totals, totals};
 use crate::query::presence::{ObservedTime, presence_of};
 use crate::query::series::work_of_target;
@@ -37,6 +38,8 @@ pub struct WorkerDetail {
     pub is_miner: bool,
     /// Channels or connections that are open now.
     pub open: u64,
+    /// Whether it is there, by what is open and by its last share.
+    pub presence: Presence,
     /// When it first appeared.
     pub first_seen_ms: u64,
     /// Its last accepted share.
@@ -128,6 +131,7 @@ fn worker(
     Ok(WorkerDetail {
         is_miner,
         open: latest.open,
+        presence: Connected::of_worker(conn, series.id, last_event, now_ms)?.presence(series.id),
         first_seen_ms,
         last_share_ms: latest.last_share_ms,
         difficulty: share_work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),
