@@ -15,6 +15,7 @@ mod presence;
 mod publishers;
 mod quote_trace;
 mod quotes;
+mod rates;
 mod rejects;
 mod series;
 mod windows;
@@ -199,14 +200,15 @@ impl History {
         lists::workers(&tx, publisher, window_ms, now_ms, after, limit.min(MAX_ROWS))
     }
 
-    /// Open channels and miners of a publisher, the newest first.
+    /// Open channels and miners of a publisher, the newest first, with their hashrates as of `now_ms`.
     pub fn connections(
         &self,
         publisher: &str,
+        now_ms: u64,
         part: &Part<ConnectionPlace>,
     ) -> Result<Vec<ConnectionView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
-        lists::connections(&tx, publisher, part)
+        lists::connections(&tx, publisher, now_ms, part)
     }
 
     /// Blocks that this publisher found, the latest first.

@@ -10,6 +10,7 @@ mod miners;
 mod objects;
 mod online;
 mod quotes;
+mod rates;
 mod reading;
 mod retention;
 mod settling;

@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{ConnectionView, DownstreamView, Part};
 
-use super::csv::{Rows, Table};
+use super::csv::{Rows, Table, window};
 use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
@@ -50,6 +50,14 @@ impl Table for Downstreams {
         "flags",
         "connected_ms",
         "channels",
+        "declared_hashrate_hs",
+        "window",
+        "observed_ms",
+        "hashrate_hs",
+        "hashrate_low_hs",
+        "hashrate_high_hs",
+        "window_accepted",
+        "window_rejected",
         "accepted",
         "rejected",
         "quotes",
@@ -60,6 +68,7 @@ impl Table for Downstreams {
     fn rows(&self, rows: &mut Rows) {
         for row in &self.downstreams {
             let channels: Vec<String> = row.channels.iter().map(ToString::to_string).collect();
+            let [window, observed, rate, low, high, accepted, rejected] = window(row.window.as_ref());
             rows.row([
                 row.downstream_id.into(),
                 (&row.address).into(),
@@ -70,6 +79,14 @@ impl Table for Downstreams {
                 row.flags.into(),
                 row.connected_ms.into(),
                 channels.join(" ").as_str().into(),
+                row.declared_hashrate.into(),
+                window,
+                observed,
+                rate,
+                low,
+                high,
+                accepted,
+                rejected,
                 row.accepted.into(),
                 row.rejected.into(),
                 row.quotes.into(),
@@ -94,12 +111,13 @@ pub(super) async fn downstreams(
 ) -> Answered {
     let form = asking.form(asked.format.as_deref())?;
     let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let now_ms = state.now_ms();
     let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
     let (publisher, mut downstreams) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            let downstreams = history.downstreams(&publisher, &part)?;
+            let downstreams = history.downstreams(&publisher, now_ms, &part)?;
             Ok((publisher, downstreams))
         })
         .await?;
@@ -129,6 +147,15 @@ impl Table for Channels {
         "program",
         "opened_ms",
         "last_share_ms",
+        "difficulty",
+        "declared_hashrate_hs",
+        "window",
+        "observed_ms",
+        "hashrate_hs",
+        "hashrate_low_hs",
+        "hashrate_high_hs",
+        "window_accepted",
+        "window_rejected",
         "accepted",
         "rejected",
         "quotes",
@@ -137,6 +164,7 @@ impl Table for Channels {
 
     fn rows(&self, rows: &mut Rows) {
         for row in &self.channels {
+            let [window, observed, rate, low, high, accepted, rejected] = window(row.window.as_ref());
             rows.row([
                 (&row.name).into(),
                 row.is_miner.into(),
@@ -146,6 +174,15 @@ impl Table for Channels {
                 (&row.program).into(),
                 row.opened_ms.into(),
                 row.last_share_ms.into(),
+                row.difficulty.into(),
+                row.declared_hashrate.into(),
+                window,
+                observed,
+                rate,
+                low,
+                high,
+                accepted,
+                rejected,
                 row.accepted.into(),
                 row.rejected.into(),
                 row.quotes.into(),
@@ -169,12 +206,13 @@ pub(super) async fn channels(
 ) -> Answered {
     let form = asking.form(asked.format.as_deref())?;
     let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let now_ms = state.now_ms();
     let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
     let (publisher, mut channels) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            let channels = history.connections(&publisher, &part)?;
+            let channels = history.connections(&publisher, now_ms, &part)?;
             Ok((publisher, channels))
         })
         .await?;

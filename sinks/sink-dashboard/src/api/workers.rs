@@ -4,7 +4,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{QueryError, SeriesQuery, WorkerView};
 
-use super::csv::{Format, Rows, Table};
+use super::csv::{Format, Rows, Table, window};
 use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
@@ -109,7 +109,7 @@ impl Table for Workers {
 
     fn rows(&self, rows: &mut Rows) {
         for Worker { worker, .. } in &self.workers {
-            let estimate = worker.window.reading.measured();
+            let [window, observed, rate, low, high, accepted, rejected] = window(Some(&worker.window));
             rows.row([
                 (&worker.name).into(),
                 worker.is_miner.into(),
@@ -117,13 +117,13 @@ impl Table for Workers {
                 worker.presence.name().into(),
                 worker.first_seen_ms.into(),
                 worker.last_share_ms.into(),
-                (&worker.window.window).into(),
-                worker.window.observed_ms.into(),
-                estimate.map(|estimate| estimate.rate.hashes_per_second()).into(),
-                estimate.map(|estimate| estimate.low.hashes_per_second()).into(),
-                estimate.map(|estimate| estimate.high.hashes_per_second()).into(),
-                worker.window.accepted.into(),
-                worker.window.rejected.into(),
+                window,
+                observed,
+                rate,
+                low,
+                high,
+                accepted,
+                rejected,
                 worker.difficulty.into(),
                 worker.declared_hashrate.into(),
                 worker.totals.accepted.into(),

@@ -79,7 +79,7 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
             let Some(publisher) = publisher(history, asked.source.as_deref(), |role| role == "proxy")? else {
                 return Ok(None);
             };
-            let connections = history.connections(&publisher, &Part::first(MAX_ROWS))?;
+            let connections = history.connections(&publisher, now_ms, &Part::first(MAX_ROWS))?;
             Ok(Some((publisher, connections)))
         })
         .await?;

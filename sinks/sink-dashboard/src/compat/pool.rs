@@ -248,9 +248,9 @@ fn chosen<'o>(
 }
 
 async fn downstreams(state: &AppState, publisher: &str) -> Result<Vec<DownstreamView>, Problem> {
-    let publisher = publisher.to_owned();
+    let (publisher, now_ms) = (publisher.to_owned(), state.now_ms());
     let mut downstreams =
-        state.history.read(move |history| history.downstreams(&publisher, &Part::first(MAX_ROWS))).await?;
+        state.history.read(move |history| history.downstreams(&publisher, now_ms, &Part::first(MAX_ROWS))).await?;
     state.redaction.downstreams(&mut downstreams);
     Ok(downstreams)
 }

@@ -4,13 +4,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
+use mining_stats::text;
 use serde::Deserialize;
-use sink_sqlite::query::{ConnectionView, DownstreamView, SourceView};
+use sink_sqlite::query::{ConnectionView, DownstreamView, SourceView, WindowReading};
 
 use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::turn::Turn;
+use super::workers::declared;
 use super::{SourceQuery, csv_link, numbers, of_source, sources};
 use crate::state::AppState;
 
@@ -48,9 +50,10 @@ pub(super) async fn page(
     let below = source.map_or(0, |source| source.downstreams);
     let channels = Turn::new(asked.page, open as usize, PAGE_ROWS);
     let downstreams = Turn::new(asked.downstreams, below as usize, PAGE_ROWS);
+    let now_ms = overview.now_ms;
     let (mut rows, mut lower) = of_source(&state, source, move |history, publisher| {
-        let rows = history.connections(publisher, &channels.part())?;
-        let lower = if below > 0 { history.downstreams(publisher, &downstreams.part())? } else { Vec::new() };
+        let rows = history.connections(publisher, now_ms, &channels.part())?;
+        let lower = if below > 0 { history.downstreams(publisher, now_ms, &downstreams.part())? } else { Vec::new() };
         Ok((rows, lower))
     })
     .await?;
@@ -132,7 +135,9 @@ fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
                         th.wide scope="col" { "Device" }
                         th.wide scope="col" { "Connected since" }
                         th scope="col" { "Channels" }
-                        th.number scope="col" { "Accepted" }
+                        th.number scope="col" { "Hashrate, 15m" }
+                        th.number.wide scope="col" { "Declared" }
+                        th.number.wide scope="col" { "Accepted" }
                         th.number.wide scope="col" { "Rejected" }
                         th scope="col" { "Last share" }
                     }
@@ -149,7 +154,9 @@ fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
                             td.wide { (told(&row.device_id)) }
                             td.wide { (numbers::moment(row.connected_ms)) }
                             td.wrap { (channel_numbers(&row.channels)) }
-                            td.number { (numbers::count(row.accepted)) }
+                            td.number { (measured(row.window.as_ref())) }
+                            td.number.wide { (declared(row.declared_hashrate)) }
+                            td.number.wide { (numbers::count(row.accepted)) }
                             td.number.wide { (numbers::count(row.rejected)) }
                             td { (numbers::ago_or(row.last_share_ms, now_ms, "never")) }
                         }
@@ -157,6 +164,14 @@ fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// A hashrate with what it rests on.
+fn measured(window: Option<&WindowReading>) -> Markup {
+    match window {
+        Some(window) => html! { (numbers::reading(&window.reading)) span.basis { (numbers::basis(window)) } },
+        None => html! { span.note { "not measured" } },
     }
 }
 
@@ -182,6 +197,8 @@ fn channel_numbers(channels: &[u32]) -> String {
 fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Markup {
     // A miner of a translator has none: its shares are paid upstream.
     let has_quotes = rows.iter().any(|row| !row.is_miner);
+    // Channels are measured by downstream and by name.
+    let has_miners = rows.iter().any(|row| row.is_miner);
     html! {
         div.frame tabindex="0" role="region" aria-label=(format!("Table: open {name}")) {
             table {
@@ -192,6 +209,9 @@ fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Mark
                         th.wide scope="col" { "Address" }
                         th.wide scope="col" { "Program" }
                         th.wide scope="col" { "Open since" }
+                        @if has_miners { th.number scope="col" { "Hashrate, 15m" } }
+                        th.number.wide scope="col" { "Declared" }
+                        th.number.wide scope="col" { "Difficulty" }
                         th.number scope="col" { "Accepted" }
                         th.number.wide scope="col" { "Rejected" }
                         @if has_quotes { th.number.wide scope="col" { "Quotes" } }
@@ -213,6 +233,11 @@ fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Mark
                             td.wide { (told(&row.address)) }
                             td.wide { (told(&row.program)) }
                             td.wide { (numbers::moment(row.opened_ms)) }
+                            @if has_miners { td.number { (measured(row.window.as_ref())) } }
+                            td.number.wide { (declared(row.declared_hashrate)) }
+                            td.number.wide {
+                                @match row.difficulty { Some(target) => { (text::difficulty(target)) } None => { (numbers::unknown()) } }
+                            }
                             td.number { (numbers::count(row.accepted)) }
                             td.number.wide { (numbers::count(row.rejected)) }
                             @if has_quotes { td.number.wide { (numbers::count(row.quotes)) } }

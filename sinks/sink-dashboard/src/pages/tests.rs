@@ -117,13 +117,18 @@ fn connections_have_pages_and_a_table_of_downstreams() {
         bench.open(id, &format!("rig-{id}"));
     }
     bench.share(7);
-    bench.pass(2_000);
+    bench.observe(10_000);
     let first = page(&bench, "/connections");
     for part in
         ["60 channels over 60 downstreams", "page 1 of 3", "192.0.2.7:4444", "bitaxe 2.9", "device-7", "number 7"]
     {
         assert!(first.contains(part), "{part} in {first}");
     }
+    // Measured beside declared.
+    let row = first.split("192.0.2.7:4444").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("1 share in") && row.contains("1.00 TH/s"), "{row}");
+    let row = first.split("rig-7</bdi>").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("<td class=\"number wide\">1.00 TH/s</td>"), "{row}");
     assert!(first.contains("/connections?page=2\"") && first.contains("/connections?downstreams=2\""), "{first}");
     let both = page(&bench, "/connections?page=2&downstreams=3");
     assert!(both.contains("page 2 of 3") && both.contains("page 3 of 3"), "{both}");

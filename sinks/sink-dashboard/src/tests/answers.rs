@@ -86,6 +86,30 @@ fn a_worker_has_its_windows_connections_and_last_shares() {
 }
 
 #[test]
+fn connections_have_what_they_declare_beside_what_is_measured() {
+    let bench = pool();
+    let channels = bench.json("/api/v1/channels");
+    let alice = channels["channels"].as_array().unwrap().iter().find(|row| row["name"] == "alice").unwrap();
+    assert_eq!((&alice["declared_hashrate"], &alice["difficulty"]), (&1_000_000_000_000_u64.into(), &1.0.into()));
+    assert_eq!(alice["window"], Value::Null);
+    let downstreams = bench.json("/api/v1/downstreams");
+    let first = &downstreams["downstreams"][0];
+    assert_eq!(
+        (&first["declared_hashrate"], &first["window"]["window"]),
+        (&1_000_000_000_000_u64.into(), &"15m".into())
+    );
+    assert_eq!((&first["window"]["accepted"], &first["window"]["reading"]["state"]), (&3.into(), &"measured".into()));
+    let file = bench.get("/api/v1/downstreams?format=csv").body;
+    let mut rows = csv::Reader::from_reader(file.as_bytes());
+    let columns = rows.headers().unwrap().clone();
+    let row = rows.records().next().unwrap().unwrap();
+    let of = |name: &str| row[columns.iter().position(|column| column == name).unwrap()].to_owned();
+    let rate = |name: &str| of(name).parse::<f64>().unwrap();
+    assert_eq!((of("declared_hashrate_hs"), of("window_accepted")), ("1000000000000".into(), "3".into()));
+    assert!(rate("hashrate_low_hs") < rate("hashrate_hs") && rate("hashrate_hs") < rate("hashrate_high_hs"), "{file}");
+}
+
+#[test]
 fn a_series_shows_gaps_as_null_and_zero_as_zero() {
     let mut bench = pool();
     // Nothing is heard for ten minutes, then time without shares.

@@ -5,18 +5,22 @@ use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 
 use crate::query::part::{Bounded, Part};
+use crate::query::rates::{Rated, rates};
+use crate::query::series::work_of_target;
+use crate::query::windows::WindowReading;
 use crate::query::{History, QueryError, source_row};
 use crate::store;
 
 impl History {
-    /// Open downstream connections of a publisher, by number.
+    /// Open downstream connections of a publisher, by number, with their hashrates as of `now_ms`.
     pub fn downstreams(
         &self,
         publisher: &str,
+        now_ms: u64,
         part: &Part<DownstreamPlace>,
     ) -> Result<Vec<DownstreamView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
-        downstreams(&tx, publisher, part)
+        downstreams(&tx, publisher, now_ms, part)
     }
 }
 
@@ -42,6 +46,11 @@ pub struct DownstreamView {
     pub connected_ms: u64,
     /// Its open channels.
     pub channels: Vec<u32>,
+    /// The sum of what its open channels declare in H/s, never a measurement; `None` where none does.
+    pub declared_hashrate: Option<u64>,
+    /// Its hashrate over the last quarter of an hour; `None` without a channel, and in its first minutes where another had its
+    /// number before.
+    pub window: Option<WindowReading>,
     /// Accepted shares of its open channels.
     pub accepted: u64,
     /// Rejected shares of its open channels.
@@ -69,6 +78,10 @@ pub struct DownstreamPlace {
 #[derive(Debug, Default)]
 struct Channels {
     ids: Vec<u32>,
+    series: Option<i64>,
+    /// Of the easiest target: that no share came bounds the hashrate best by it.
+    share_work: Option<f64>,
+    declared_hashrate: Option<u64>,
     accepted: u64,
     rejected: u64,
     quotes: u64,
@@ -79,6 +92,7 @@ struct Channels {
 fn downstreams(
     conn: &Connection,
     publisher: &str,
+    now_ms: u64,
     part: &Part<DownstreamPlace>,
 ) -> Result<Vec<DownstreamView>, QueryError> {
     let source = source_row(conn, publisher)?;
@@ -109,6 +123,8 @@ fn downstreams(
                 flags: row.get(7)?,
                 connected_ms: row.get(8)?,
                 channels: Vec::new(),
+                declared_hashrate: None,
+                window: None,
                 accepted: 0,
                 rejected: 0,
                 quotes: 0,
@@ -121,10 +137,20 @@ fn downstreams(
     )?;
     let rows: Vec<((i64, u32), DownstreamView)> = rows.collect::<Result<_, _>>()?;
     let mut channels = channels(conn, source, rows.iter().map(|(key, _)| *key))?;
-    let views = rows.into_iter().map(|(key, view)| {
+    let rated: Vec<Option<Rated>> = rows
+        .iter()
+        .map(|(key, view)| {
+            let of = channels.get(key)?;
+            Some(Rated { series: of.series?, opened_ms: view.connected_ms, share_work: of.share_work })
+        })
+        .collect();
+    let windows = rates(conn, source, now_ms, &rated)?;
+    let views = rows.into_iter().zip(windows).map(|((key, view), window)| {
         let of = channels.remove(&key).unwrap_or_default();
         DownstreamView {
             channels: of.ids,
+            declared_hashrate: of.declared_hashrate,
+            window,
             accepted: of.accepted,
             rejected: of.rejected,
             quotes: of.quotes,
@@ -144,8 +170,9 @@ fn channels(
 ) -> Result<FxHashMap<(i64, u32), Channels>, QueryError> {
     let mut channels: FxHashMap<(i64, u32), Channels> = of.map(|key| (key, Channels::default())).collect();
     let mut rows = conn.prepare_cached(
-        "SELECT session, downstream_id, channel_id, accepted, rejected, quotes, ehash, last_share_at FROM channels
-         WHERE source = ?1 AND closed_at IS NULL",
+        "SELECT session, downstream_id, channel_id, accepted, rejected, quotes, ehash, last_share_at, connection, target,
+           nominal_hashrate
+         FROM channels WHERE source = ?1 AND closed_at IS NULL",
     )?;
     let mut rows = rows.query([source])?;
     while let Some(row) = rows.next()? {
@@ -157,6 +184,11 @@ fn channels(
         let ehash = store::ehash(row.get_ref(6)?.as_blob_or_null().map_err(rusqlite::Error::from)?);
         of.ehash = of.ehash.saturating_add(ehash);
         of.last_share_ms = of.last_share_ms.max(row.get(7)?);
+        of.series = Some(row.get(8)?);
+        let work = row.get::<_, Option<u32>>(9)?.and_then(work_of_target);
+        of.share_work = [of.share_work, work].into_iter().flatten().reduce(f64::min);
+        let declared = row.get::<_, Option<u64>>(10)?.filter(|rate| *rate > 0);
+        of.declared_hashrate = [of.declared_hashrate, declared].into_iter().flatten().reduce(u64::saturating_add);
     }
     channels.values_mut().for_each(|of| of.ids.sort_unstable());
     Ok(channels)

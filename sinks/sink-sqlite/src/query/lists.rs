@@ -12,6 +12,7 @@ use crate::query::online::{Connected, Presence};
 use crate::query::overview::{Totals, totals};
 use crate::query::part::{Bounded, Part, Place};
 use crate::query::presence::{ObservedTime, presence_of_all};
+use crate::query::rates::{Rated, rates};
 use crate::query::series::work_of_target;
 use crate::query::windows::{Cover, WindowReading};
 use crate::query::{QueryError, source_row};
@@ -66,6 +67,13 @@ pub struct ConnectionView {
     pub opened_ms: u64,
     /// Its last accepted share.
     pub last_share_ms: Option<u64>,
+    /// SV1 difficulty of its target.
+    pub difficulty: Option<f64>,
+    /// H/s as declared by the miner when the channel opened, or by vardiff; never a measurement.
+    pub declared_hashrate: Option<u64>,
+    /// The hashrate of a miner's connection over the last quarter of an hour; `None` in its first minutes where another had its
+    /// number before, and for channels, which are measured by downstream and by name.
+    pub window: Option<WindowReading>,
     /// Accepted shares of this connection.
     pub accepted: u64,
     /// Rejected shares of this connection.
@@ -203,7 +211,7 @@ pub(super) fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<L
             open,
             last_share_ms: open_share.max(share),
             target: row.get(0)?,
-            declared_hashrate: row.get(1)?,
+            declared_hashrate: row.get::<_, Option<u64>>(1)?.filter(|rate| *rate > 0),
             user_agent: row.get(2)?,
         })
     });
@@ -213,6 +221,7 @@ pub(super) fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<L
 pub(super) fn connections(
     conn: &Connection,
     publisher: &str,
+    now_ms: u64,
     part: &Part<ConnectionPlace>,
 ) -> Result<Vec<ConnectionView>, QueryError> {
     let source = source_row(conn, publisher)?;
@@ -227,7 +236,7 @@ pub(super) fn connections(
            ORDER BY opened_at DESC, is_miner, id LIMIT ?5 OFFSET ?6)
          SELECT s.name, 0, c.downstream_id, c.channel_id, coalesce(d.address, ''),
            trim(coalesce(d.vendor, '') || ' ' || coalesce(d.firmware, '')), c.opened_at, c.last_share_at, c.accepted,
-           c.rejected, c.quotes, c.ehash, c.id
+           c.rejected, c.quotes, c.ehash, c.id, c.target, c.nominal_hashrate, NULL
          FROM part p CROSS JOIN channels c ON c.id = p.id JOIN series s ON s.id = c.identity
            LEFT JOIN downstreams d ON d.id = (
              SELECT max(id) FROM downstreams
@@ -235,7 +244,7 @@ pub(super) fn connections(
          WHERE p.is_miner = 0
          UNION ALL
          SELECT s.name, 1, m.miner_id, NULL, m.address, m.user_agent, m.connected_at, m.last_share_at, m.accepted, m.rejected,
-           0, NULL, m.id
+           0, NULL, m.id, m.target, m.declared_hashrate, m.connection
          FROM part p CROSS JOIN miners m ON m.id = p.id JOIN series s ON s.id = m.identity
          WHERE p.is_miner = 1
          ORDER BY 7 DESC, 2, 13",
@@ -252,7 +261,9 @@ pub(super) fn connections(
         ],
         |row| {
             let (is_miner, opened_ms, number) = (row.get(1)?, row.get(6)?, row.get(12)?);
-            Ok(ConnectionView {
+            let share_work = row.get::<_, Option<u32>>(13)?.and_then(work_of_target);
+            let series: Option<i64> = row.get(15)?;
+            let view = ConnectionView {
                 name: row.get(0)?,
                 is_miner,
                 connection_id: row.get(2)?,
@@ -261,15 +272,23 @@ pub(super) fn connections(
                 program: row.get(5)?,
                 opened_ms,
                 last_share_ms: row.get(7)?,
+                difficulty: share_work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),
+                declared_hashrate: row.get::<_, Option<u64>>(14)?.filter(|rate| *rate > 0),
+                window: None,
                 accepted: row.get(8)?,
                 rejected: row.get(9)?,
                 quotes: row.get(10)?,
                 ehash: store::ehash(row.get_ref(11)?.as_blob_or_null()?).to_string(),
                 place: ConnectionPlace { opened_ms, is_miner, number },
-            })
+            };
+            Ok((view, series.map(|series| Rated { series, opened_ms, share_work })))
         },
     )?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let (mut views, rated): (Vec<_>, Vec<_>) = rows.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    for (view, window) in views.iter_mut().zip(rates(conn, source, now_ms, &rated)?) {
+        view.window = window;
+    }
+    Ok(views)
 }
 
 pub(super) fn blocks(conn: &Connection, source: i64, part: &Part<Place>) -> Result<Vec<BlockView>, QueryError> {
