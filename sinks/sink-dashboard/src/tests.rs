@@ -90,17 +90,26 @@ impl Bench {
             session,
             address,
         };
-        let at = UnixMillis(START);
-        bench.derived(&[Event::SessionStarted(SessionStarted {
+        bench.begin_session(role);
+        bench
+    }
+
+    fn begin_session(&mut self, role: Role) {
+        self.derived(&[Event::SessionStarted(SessionStarted {
             session_id: 7,
             role,
-            timestamp: at,
+            timestamp: UnixMillis(self.now),
             first_sequence: 1,
             flags: 0,
             vendor: Text::cut("test 1.0"),
         })]);
-        bench.beat();
-        bench
+        self.beat();
+    }
+
+    /// Another publisher comes; what follows is told by it.
+    pub(crate) fn become_other(&mut self, publisher: &str, role: Role) {
+        self.session = SyntheticSession::new(publisher, role, 7);
+        self.begin_session(role);
     }
 
     pub(crate) fn now(&self) -> u64 {

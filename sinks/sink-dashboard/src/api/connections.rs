@@ -18,7 +18,7 @@ const DEFAULT_LIMIT: u32 = 1_000;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ConnectionsQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// Rows of a page; 1,000 if absent and at most, 10,000 in CSV.
     limit: Option<u32>,

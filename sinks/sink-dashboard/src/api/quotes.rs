@@ -19,7 +19,7 @@ const DEFAULT_LIMIT: u32 = 100;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct QuotesQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// Only quotes that stand there: `created`, `sent`, `answered`, `failed`, `paid`, `abandoned`.
     state: Option<String>,
@@ -131,7 +131,7 @@ pub(super) async fn quotes(
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ReportQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// Length of the window, such as `1h`; `24h` if absent.
     window: Option<String>,
@@ -156,7 +156,7 @@ pub(super) async fn quote_report(State(state): State<AppState>, Query(asked): Qu
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EhashQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// What it is summed by; `identity` if absent.
     #[param(inline)]
@@ -242,7 +242,7 @@ pub(super) async fn ehash(State(state): State<AppState>, Query(asked): Query<Eha
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct BlocksQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// Rows of a page; 100 if absent, at most 1,000. In CSV 10,000.
     limit: Option<u32>,

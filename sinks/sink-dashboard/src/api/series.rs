@@ -14,7 +14,7 @@ use crate::state::AppState;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RangeQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// What it is about; all channels of a pool or all miners of a translator if absent.
     #[param(inline)]

@@ -19,7 +19,7 @@ const MAX_CONNECTIONS: u32 = 100;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WorkerQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// What the name stands for.
     #[param(inline)]

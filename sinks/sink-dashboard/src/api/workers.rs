@@ -29,7 +29,7 @@ const DEFAULT_WINDOW: &str = "15m";
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WorkersQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// Window of the hashrate, such as `5m`, `1h` or `1d`; `15m` if absent.
     window: Option<String>,

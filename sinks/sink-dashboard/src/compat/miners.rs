@@ -16,7 +16,7 @@ use crate::state::AppState;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MinersQuery {
-    /// Name of the publisher; the most recently heard translator, or else pool, if absent.
+    /// Name of the publisher; the translator, or else pool, that was heard first if absent.
     source: Option<String>,
     /// Window of the hashrates, up to now; the last 5 minutes if absent.
     hours: Option<f64>,

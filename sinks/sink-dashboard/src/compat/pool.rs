@@ -21,7 +21,7 @@ const MAX_ROWS: u32 = 10_000;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SourceQuery {
-    /// Name of the publisher; the most recently heard pool (or translator, where the path is about one) if absent.
+    /// Name of the publisher; the pool (or translator, where the path is about one) that was heard first if absent.
     source: Option<String>,
 }
 

@@ -129,11 +129,15 @@ fn connections_have_pages_and_a_table_of_downstreams() {
     assert!(row.contains("1 share in") && row.contains("1.00 TH/s"), "{row}");
     let row = first.split("rig-7</bdi>").nth(1).unwrap().split("</tr>").next().unwrap();
     assert!(row.contains("<td class=\"number wide\">1.00 TH/s</td>"), "{row}");
-    assert!(first.contains("/connections?page=2\"") && first.contains("/connections?downstreams=2\""), "{first}");
+    assert!(
+        first.contains("/connections?source=pool-a&amp;page=2\"")
+            && first.contains("/connections?source=pool-a&amp;downstreams=2\""),
+        "{first}"
+    );
     let both = page(&bench, "/connections?page=2&downstreams=3");
     assert!(both.contains("page 2 of 3") && both.contains("page 3 of 3"), "{both}");
     // Each table is turned by itself.
-    assert!(both.contains("/connections?page=3&amp;downstreams=3\""), "{both}");
+    assert!(both.contains("/connections?source=pool-a&amp;page=3&amp;downstreams=3\""), "{both}");
     assert!(both.contains("192.0.2.60:4444") && !both.contains("device-7<"), "{both}");
     assert!(page(&bench, "/connections?page=999").contains("page 3 of 3"));
 }
@@ -208,7 +212,7 @@ fn a_block_leads_to_its_finder() {
     bench.find_block(7);
     bench.pass(2_000);
     let body = page(&bench, "/blocks");
-    assert!(body.contains("href=\"/worker?name=a%26b&amp;kind=identity\""), "{body}");
+    assert!(body.contains("href=\"/worker?source=pool-a&amp;name=a%26b&amp;kind=identity\""), "{body}");
     page(&bench, "/worker?name=a%26b&kind=identity");
     assert!(body.contains("as the network's target was not told"), "{body}");
 }
@@ -294,4 +298,60 @@ fn a_file_has_the_rows_of_the_table_beside_it_in_their_order() {
     assert_eq!(check("/connections", "Table: open channels", name, 1, "name", true), 120);
     assert_eq!(check("/blocks", "Table: Blocks", "<th scope=\"row\">", 0, "height", true), 120);
     assert_eq!(check("/quotes", "Table: Quotes", " data-key=\"", 0, "share_hash", false), 120);
+}
+
+#[test]
+fn a_page_stays_with_its_source_when_others_come() {
+    let mut bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    bench.open(1, "rig");
+    bench.share(1);
+    find_things(&mut bench);
+    let paths = ["/", "/workers", "/worker?name=rig&kind=identity", "/connections", "/quotes", "/blocks", "/pipeline"];
+    let about = |bench: &Bench, path: &str| {
+        let body = page(bench, path);
+        body.split("data-source=\"")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{path}: {body}"))
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    // Every link of a page says which source it is about, so that a bookmark keeps its meaning.
+    for path in paths {
+        let body = page(&bench, path);
+        let links = body.split("href=\"/").skip(1).map(|link| link.split('"').next().unwrap());
+        for link in links.filter(|link| !link.starts_with("assets/") && *link != "api/v1/openapi.json") {
+            assert!(link.contains("source=pool-a"), "{path} leads to /{link}");
+        }
+        assert_eq!(body.matches("<form").count(), body.matches("name=\"source\" value=\"pool-a\"").count(), "{path}");
+        assert_eq!(about(&bench, path), "pool-a");
+    }
+    let api = |bench: &Bench, path: &str| bench.json(&format!("/api/v1/{path}"))["publisher"].clone();
+    // One whose name comes first, that is heard later and has more to show; and one that has nothing to show.
+    bench.pass(MINUTE);
+    bench.become_other("a-pool", Role::Pool);
+    bench.open(1, "rig");
+    bench.open(2, "other");
+    bench.share(2);
+    bench.become_other("a-mint", Role::Mint);
+    bench.pass(2_000);
+    for path in paths {
+        assert_eq!(about(&bench, path), "pool-a", "{path}");
+    }
+    for path in ["workers", "channels", "blocks", "quotes", "worker?kind=identity&name=rig", "series?range=1h"] {
+        assert_eq!(api(&bench, path), "pool-a", "{path}");
+    }
+    for path in ["/api/stats", "/api/pool"] {
+        assert_eq!(bench.get(path).status, 200, "{path}");
+    }
+    assert_eq!(bench.json("/api/stats")["publisher"], "pool-a");
+    assert_eq!(about(&bench, "/workers?source=a-pool"), "a-pool");
+}
+
+/// A block and a quote, so that every page has something to show.
+fn find_things(bench: &mut Bench) {
+    bench.find_block(1);
+    bench.create_quote(1, 1, 1);
+    bench.pass(2_000);
 }

@@ -171,7 +171,7 @@ fn filters(data: &Listed, frame: &Frame<'_>) -> Markup {
     let Selection { sort, order, search, hide } = &view.selection;
     html! {
         form.filters method="get" action="/workers" data-filters="" role="search" {
-            @if let (true, Some(source)) = (frame.sources.len() > 1, frame.source) {
+            @if let Some(source) = frame.source {
                 input type="hidden" name="source" value=(source.publisher);
             }
             @if *sort != Column::default() { input type="hidden" name="sort" value=(sort.name()); }

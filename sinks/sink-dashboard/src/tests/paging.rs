@@ -86,6 +86,19 @@ fn every_row_of_a_list_is_on_one_page() {
             assert_eq!(&files.concat(), file, "{path} by {limit}");
         }
     }
+    let mut bench = bench;
+    for other in ["pool-c", "pool-b", "é & co", "translator"] {
+        bench.become_other(other, Role::Pool);
+    }
+    bench.pass(2 * SECOND);
+    let names = |reply: &Reply| -> Vec<String> {
+        let sources = reply.json()["sources"].clone();
+        sources.as_array().unwrap().iter().map(|source| source["publisher"].as_str().unwrap().to_owned()).collect()
+    };
+    let by_name = ["pool-a", "pool-b", "pool-c", "translator", "é & co"];
+    assert_eq!(follow(&bench, "/api/v1/sources", names).concat(), by_name);
+    assert_eq!(follow(&bench, "/api/v1/sources?limit=2", names).concat(), by_name);
+    assert_eq!(follow(&bench, "/api/v1/sources?limit=2&format=csv", csv_rows).concat().len(), by_name.len());
     let events = follow(&bench, "/api/v1/events?kinds=channel_opened&limit=3", |reply| json_rows(reply, "events"));
     assert_eq!((events.len(), events.concat().len()), (4, ROWS as usize));
 }

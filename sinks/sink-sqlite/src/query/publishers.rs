@@ -10,7 +10,7 @@ use crate::query::part::Part;
 use crate::query::{History, QueryError, source_row};
 
 impl History {
-    /// Every publisher, the most recently heard first.
+    /// Every publisher, in the order in which they were first heard.
     pub fn publishers(&self) -> Result<Vec<PublisherView>, QueryError> {
         publishers(&self.conn)
     }
@@ -87,7 +87,7 @@ fn publishers(conn: &Connection) -> Result<Vec<PublisherView>, QueryError> {
     let mut rows = conn.prepare_cached(
         "SELECT publisher, role, last_event_at,
            EXISTS (SELECT 1 FROM sessions WHERE source = sources.id AND ended_at IS NULL)
-         FROM sources ORDER BY last_event_at DESC, publisher",
+         FROM sources ORDER BY first_seen_at, publisher",
     )?;
     let rows = rows.query_map([], |row| {
         Ok(PublisherView {
