@@ -39,7 +39,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub(crate) struct Bench {
     _folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
-    neighbours: Arc<Neighbours>,
+    pub(crate) neighbours: Arc<Neighbours>,
     clock: Arc<ManualClock>,
     now: u64,
     pub(crate) history: SqliteSettings,

@@ -6,6 +6,7 @@
 mod buckets;
 mod downstreams;
 mod lists;
+mod losses;
 mod marks;
 mod miners;
 pub(crate) mod online;
@@ -27,7 +28,7 @@ use std::time::Instant;
 use mining_stats::Tier;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-pub use crate::quote::{QuoteStage, QuoteState};
+pub use crate::quote::{QuoteNote, QuoteStage, QuoteState};
 pub use downstreams::{DownstreamPlace, DownstreamView};
 pub use lists::{BlockView, ConnectionPlace, ConnectionView, WorkerView};
 pub use marks::{BlockMark, LatestOf, MarksView};

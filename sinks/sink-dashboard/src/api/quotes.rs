@@ -1,15 +1,15 @@
-//! `/api/v1/quotes`, `/api/v1/quotes/report`, `/api/v1/ehash` and `/api/v1/blocks`. Ehash is a decimal number as text.
+//! `/api/v1/quotes`, `/api/v1/ehash` and `/api/v1/blocks`. Ehash is a decimal number as text.
 
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{BlockView, EhashOf, EhashView, Part, QuoteFilter, QuoteReport, QuoteState, QuoteView};
+use sink_sqlite::query::{BlockView, EhashOf, EhashView, Part, QuoteFilter, QuoteState, QuoteView};
 
 use super::csv::{Rows, Table};
 use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
-use super::range::{length, real_name, some_publisher};
-use super::shape::{Answered, Asking, MAX_PAGE, json};
+use super::range::{real_name, some_publisher};
+use super::shape::{Answered, Asking, MAX_PAGE};
 use crate::live::message::WorkerKind;
 use crate::state::AppState;
 
@@ -126,31 +126,6 @@ pub(super) async fn quotes(
     let next_cursor = cursor::cut(&mut quotes, limit, |last| last.place);
     state.redaction.quotes(&publisher, &mut quotes);
     form.table(&Quotes { publisher, quotes, next_cursor })
-}
-
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ReportQuery {
-    /// Name of the publisher; the one that was heard first if absent.
-    source: Option<String>,
-    /// Length of the window, such as `1h`; `24h` if absent.
-    window: Option<String>,
-}
-
-/// What became of the quotes: by state, with their latencies and failures.
-#[utoipa::path(get, path = "/api/v1/quotes/report", tag = "quotes", params(ReportQuery),
-    responses((status = 200, body = QuoteReport), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn quote_report(State(state): State<AppState>, Query(asked): Query<ReportQuery>) -> Answered {
-    let window_ms = length(asked.window.as_deref().unwrap_or("24h"))?;
-    let now_ms = state.now_ms();
-    let report = state
-        .history
-        .read(move |history| {
-            let publisher = some_publisher(history, asked.source.as_deref())?;
-            history.quote_report(&publisher, window_ms, now_ms)
-        })
-        .await?;
-    json(&report)
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -1,5 +1,7 @@
 //! `/api/v1/series` and `/api/v1/rejects`: a range of time, point by point or as a whole.
 
+use std::cmp::Reverse;
+
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{History, QueryError, RejectsView, SeriesAnswer, SeriesQuery};
@@ -10,6 +12,9 @@ use super::query::Query;
 use super::range::{AskedSubject, Range, SubjectKind, some_publisher};
 use super::shape::{Answered, Asking};
 use crate::state::AppState;
+
+/// The range since the history began.
+const EVER: &str = "all";
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -23,7 +28,8 @@ pub(super) struct RangeQuery {
     name: Option<String>,
     /// The number, for `downstream` and `miner_connection`.
     id: Option<u32>,
-    /// Length up to `to`, such as `1h`, `6h`, `24h`, `7d`, `30d`, `1y`; `24h` if absent.
+    /// Length up to `to`, such as `1h`, `6h`, `24h`, `7d`, `30d`, `1y`; `24h` if absent. For rejects also `all`: since the
+    /// history began.
     range: Option<String>,
     /// Start, in Unix milliseconds, instead of `range`.
     from: Option<u64>,
@@ -100,7 +106,10 @@ impl Table for Rejects {
 
     fn rows(&self, rows: &mut Rows) {
         rows.row(["accepted".into(), self.rejects.accepted.into()]);
-        for (reason, count) in &self.rejects.by_reason {
+        let mut reasons: Vec<_> = self.rejects.by_reason.iter().collect();
+        // The most frequent first, as on pages.
+        reasons.sort_by_key(|(reason, count)| (Reverse(**count), **reason));
+        for (reason, count) in reasons {
             rows.row([(*reason).into(), (*count).into()]);
         }
     }
@@ -114,11 +123,28 @@ pub(super) async fn rejects(
     Query(asked): Query<RangeQuery>,
     asking: Asking,
 ) -> Answered {
+    if asked.range.as_deref() == Some(EVER) && asked.from.is_none() && asked.to.is_none() {
+        return rejects_ever(&state, asked, asking).await;
+    }
     answer(&state, asked, asking, |history, query| {
         let publisher = query.publisher.clone();
         Ok(Rejects { publisher, rejects: history.rejects(query)? })
     })
     .await
+}
+
+/// Since the history began.
+async fn rejects_ever(state: &AppState, asked: RangeQuery, asking: Asking) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
+    let about = AskedSubject::new(asked.subject, asked.name, asked.id)?;
+    let (redaction, now_ms) = (std::sync::Arc::clone(&state.redaction), state.now_ms());
+    let read = state.history.read(move |history| {
+        let publisher = some_publisher(history, asked.source.as_deref())?;
+        let subject = about.find(history, &publisher, &redaction)?;
+        let rejects = history.rejects_ever(&publisher, &subject, now_ms).map_err(|error| about.blamed(error))?;
+        Ok(Rejects { publisher, rejects })
+    });
+    form.table(&read.await?)
 }
 
 /// What `ask` finds for the subject and the range that are asked about, as a table.

@@ -72,9 +72,13 @@ pub(super) async fn health(State(state): State<AppState>) -> Answered {
 #[utoipa::path(get, path = "/api/v1/pipeline", tag = "status",
     responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn pipeline(State(state): State<AppState>) -> Answered {
-    let snapshot = pipeline_snapshot(&state)
-        .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is not running yet, or no more"))?;
-    json(&snapshot)
+    json(&report(&state).await?)
+}
+
+/// The pipeline now, without what must be left out.
+pub(super) async fn report(state: &AppState) -> Result<Value, Problem> {
+    pipeline_snapshot(state)
+        .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is not running yet, or no more"))
 }
 
 /// Whether the pipeline takes everything in. While it starts or stops it says nothing, and nothing is wrong.

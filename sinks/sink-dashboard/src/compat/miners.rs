@@ -80,17 +80,14 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
                 return Ok(None);
             };
             let connections = history.connections(&publisher, now_ms, &Part::first(MAX_ROWS))?;
-            Ok(Some((publisher, connections)))
+            let workers = history.workers(&publisher, now_ms - range.from_ms, now_ms, None, MAX_ROWS)?;
+            Ok(Some((publisher, connections, workers)))
         })
         .await?;
-    let list = match &read {
-        Some((publisher, _)) => Some(state.worker_list(publisher.clone(), now_ms - range.from_ms).await?),
-        None => None,
-    };
-    let (publisher, mut connections) = read.unwrap_or_default();
-    let workers = list.iter().flat_map(|list| list.real_names.iter().zip(&list.workers));
+    let (publisher, mut connections, workers) = read.unwrap_or_default();
     let rates: FxHashMap<(bool, &str), Hashrate> = workers
-        .filter_map(|(name, worker)| Some(((worker.is_miner, &**name), worker.window.reading.measured()?.rate)))
+        .iter()
+        .filter_map(|worker| Some(((worker.is_miner, worker.name.as_str()), worker.window.reading.measured()?.rate)))
         .collect();
     let rates_of: Vec<Option<Hashrate>> = connections
         .iter()

@@ -8,6 +8,7 @@ use mining_stats::{HASHES_PER_DIFFICULTY, Reading, luck, text};
 use serde::Deserialize;
 use sink_sqlite::query::{GroupView, Overview, SourceView, Totals, WindowReading};
 
+use super::address::Address;
 use super::fault::PageError;
 use super::graph::{Graph, GraphLinks, GraphSubject};
 use super::marks::{MarkKind, Marks};
@@ -15,7 +16,7 @@ use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::sources::{self, group, is_miner_side};
-use super::{SourceQuery, numbers, of_source};
+use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;
 
 /// The window of the large number.
@@ -72,7 +73,12 @@ fn document(
     let content = html! {
         (damaged(overview))
         section aria-labelledby="sources" {
-            div.section-head { h1 #sources.visually-hidden { "Overview" } }
+            div.section-head {
+                h1 #sources.visually-hidden { "Overview" }
+                @if !overview.sources.is_empty() {
+                    (csv_link(&Address::new("/api/v1/sources").with("format", "csv"), overview.sources_total))
+                }
+            }
             @if overview.sources.is_empty() {
                 p.empty {
                     "No pool and no translator has connected yet. They appear here with their first event; "
@@ -136,7 +142,10 @@ fn about(source: &SourceView, graph: Option<&Graph>, story: &Story, as_table: bo
         }
         div.pair {
             section.section aria-labelledby="rejects" {
-                div.section-head { h2 #rejects { "Rejected shares by reason" } }
+                div.section-head {
+                    h2 #rejects { "Rejected shares by reason" }
+                    (csv_link(&frame.csv("/api/v1/rejects").with("range", "all").with("subject", subject), 0))
+                }
                 (rejects_of(&group.totals))
             }
             section.section aria-labelledby="happened" {

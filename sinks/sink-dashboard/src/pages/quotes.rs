@@ -66,14 +66,25 @@ fn document(
         (frame.heading(&html! { "Quotes" }))
         @if let Some((report, _)) = quotes {
             (steps(report))
-            p.note.below { "Quotes since the history began, each in the state that it has now." }
+            p.note.below {
+                "Quotes since the history began, each in the state that it has now. "
+                (csv_link(&frame.csv("/api/v1/quotes/states"), 0))
+            }
             div.pair {
                 section.section aria-labelledby="latency" {
-                    div.section-head { h2 #latency { "How long it took" } p { "quotes of the last day" } }
+                    div.section-head {
+                        h2 #latency { "How long it took" }
+                        p { "quotes of the last day" }
+                        (csv_link(&frame.csv("/api/v1/quotes/latencies"), 0))
+                    }
                     (latencies(&report.window))
                 }
                 section.section aria-labelledby="failures" {
-                    div.section-head { h2 #failures { "What went wrong" } p { "in the last day" } }
+                    div.section-head {
+                        h2 #failures { "What went wrong" }
+                        p { "in the last day" }
+                        (csv_link(&frame.csv("/api/v1/quotes/failures"), 0))
+                    }
                     (failures(&report.window))
                 }
             }

@@ -297,7 +297,78 @@ fn a_file_has_the_rows_of_the_table_beside_it_in_their_order() {
     }
     assert_eq!(check("/connections", "Table: open channels", name, 1, "name", true), 120);
     assert_eq!(check("/blocks", "Table: Blocks", "<th scope=\"row\">", 0, "height", true), 120);
-    assert_eq!(check("/quotes", "Table: Quotes", " data-key=\"", 0, "share_hash", false), 120);
+    assert_eq!(check("/quotes", "Table: Quotes", " data-key=\"", 3, "share_hash", false), 120);
+}
+
+#[test]
+fn every_table_has_a_file() {
+    let mut bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    for id in 1..=3 {
+        bench.open(id, "rig");
+        bench.share(id);
+        bench.reject(id, "stale-share");
+    }
+    bench.reject(1, "duplicate-share");
+    bench.events(&free_words(bench.now()));
+    find_things(&mut bench);
+    bench.neighbours.pipeline_is(|| {
+        let letter = serde_json::json!({ "sink": "past", "sequence": 7, "event": "heartbeat", "reason": "=no", "contents": "x" });
+        let ledger = serde_json::json!({ "appended": 9, "delivered": 6, "pending": 2, "expired": { "retry-budget": 1 } });
+        Some(serde_json::json!({
+            "ready": true,
+            "journal": { "dead_letters": 2 },
+            "sinks": { "past": { "type": "sqlite", "status": "healthy", "ledger": ledger }, "web": { "status": "retrying" } },
+            "sources": [{ "publisher": "pool-a", "session": "7", "connected": true, "committed_sequence": 5 }],
+            "dead_letters": [letter.clone(), letter],
+        }))
+    });
+    let worker = "/worker?name=rig&kind=identity";
+    let tables = [
+        ("/", "Table: Sources", "/api/v1/sources"),
+        ("/workers", "Table: workers", "/api/v1/workers"),
+        (worker, "Table: Connections", "/api/v1/worker/connections"),
+        (worker, "Table: Latest shares", "/api/v1/worker/shares"),
+        ("/connections", "Table: Downstreams", "/api/v1/downstreams"),
+        ("/connections", "Table: open channels", "/api/v1/channels"),
+        ("/quotes", "Table: Latencies", "/api/v1/quotes/latencies"),
+        ("/quotes", "Table: Quotes", "/api/v1/quotes"),
+        ("/blocks", "Table: Blocks", "/api/v1/blocks"),
+        ("/pipeline", "Table: Sinks", "/api/v1/pipeline/sinks"),
+        ("/pipeline", "Table: Sessions", "/api/v1/pipeline/sessions"),
+        ("/pipeline", "Table: Dead letters", "/api/v1/pipeline/dead_letters"),
+        ("/pipeline", "Table: Losses", "/api/v1/losses"),
+    ];
+    let rows = |path: &str| {
+        let file = bench.get(path);
+        assert_eq!(file.status, 200, "{path}: {}", file.body);
+        csv::Reader::from_reader(file.body.as_bytes()).records().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let file = |path: &str, wanted: &str| {
+        let files = files(&page(&bench, path));
+        files.iter().find(|file| file.split('?').next() == Some(wanted)).unwrap_or_else(|| panic!("{files:?}")).clone()
+    };
+    for (path, table, wanted) in tables {
+        let body = page(&bench, path);
+        let shown = shown(&body, table, "<t").len();
+        assert!(shown > 0, "{table}");
+        assert_eq!(rows(&file(path, wanted)).len(), shown, "{table}");
+        for label in body.split("aria-label=\"Table: ").skip(1).map(|label| label.split('"').next().unwrap()) {
+            assert!(tables.iter().any(|(_, table, _)| *table == format!("Table: {label}")), "{label} has no file");
+        }
+    }
+    // What is shown as bars and as a list has files too.
+    let by_reason = ["accepted,3", "stale-share,3", "duplicate-share,1"];
+    for path in ["/", worker] {
+        let rows = rows(&file(path, "/api/v1/rejects"));
+        assert_eq!(rows.iter().map(|row| format!("{},{}", &row[0], &row[1])).collect::<Vec<_>>(), by_reason, "{path}");
+    }
+    assert_eq!(rows(&file("/quotes", "/api/v1/quotes/states")).len(), 6);
+    let failures = rows(&file("/quotes", "/api/v1/quotes/failures"));
+    assert_eq!((failures.len(), &failures[0][0], &failures[0][1]), (1, "failed", "timeout"));
+    // What the report does not say is not 0, and no spreadsheet runs what it says.
+    let sinks = rows("/api/v1/pipeline/sinks?format=csv");
+    assert_eq!((&sinks[0][5], &sinks[0][9], &sinks[0][10], &sinks[1][5]), ("9", "1", "retry-budget 1", ""));
+    assert_eq!(&rows("/api/v1/pipeline/dead_letters?format=csv")[0][7], "'=no");
 }
 
 #[test]
@@ -321,7 +392,9 @@ fn a_page_stays_with_its_source_when_others_come() {
     for path in paths {
         let body = page(&bench, path);
         let links = body.split("href=\"/").skip(1).map(|link| link.split('"').next().unwrap());
-        for link in links.filter(|link| !link.starts_with("assets/") && *link != "api/v1/openapi.json") {
+        // What is of no source, or of all.
+        let common = ["assets/", "api/v1/openapi.json", "api/v1/sources?", "api/v1/pipeline/"];
+        for link in links.filter(|link| !common.iter().any(|common| link.starts_with(common))) {
             assert!(link.contains("source=pool-a"), "{path} leads to /{link}");
         }
         assert_eq!(body.matches("<form").count(), body.matches("name=\"source\" value=\"pool-a\"").count(), "{path}");

@@ -17,7 +17,7 @@ use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::workers::declared;
-use super::{SourceQuery, numbers};
+use super::{SourceQuery, csv_link, numbers};
 use crate::history::ReadError;
 use crate::live::message::WorkerKind;
 use crate::live::recent::RecentShare;
@@ -90,11 +90,11 @@ fn document(
 ) -> Markup {
     let now_ms = frame.now_ms;
     let kind = if worker.is_miner { "miner" } else { "identity" };
-    let of_worker = |address: Address| address.with("name", worker.name.as_str()).with("kind", kind);
+    let of_worker = |address: Address, of: &'static str| address.with("name", worker.name.as_str()).with(of, kind);
     let links = GraphLinks {
-        page: of_worker(frame.address("/worker")),
-        data: of_worker(frame.address("/graph")),
-        csv: frame.csv("/api/v1/series").with("subject", kind).with("name", worker.name.as_str()),
+        page: of_worker(frame.address("/worker"), "kind"),
+        data: of_worker(frame.address("/graph"), "kind"),
+        csv: of_worker(frame.csv("/api/v1/series"), "subject"),
     };
     let heard = frame.source.map(|source| Heard::of(source, now_ms)).unwrap_or_default();
     let totals = &worker.totals;
@@ -139,19 +139,30 @@ fn document(
         }
         div.pair.is-uneven {
             section.section aria-labelledby="rejects" {
-                div.section-head { h2 #rejects { "Rejected shares by reason" } }
+                div.section-head {
+                    h2 #rejects { "Rejected shares by reason" }
+                    (csv_link(&of_worker(frame.csv("/api/v1/rejects").with("range", "all"), "subject"), 0))
+                }
                 (rejects_of(totals))
             }
             section.section aria-labelledby="about" {
                 div.section-head {
                     h2 #about { "Connections and reconnects" }
-                    p { (numbers::plural(worker.connections_total, "connection")) ", " (numbers::count(worker.open)) " open" }
+                    p {
+                        (numbers::plural(worker.connections_total, "connection")) ", " (numbers::count(worker.open)) " open"
+                        @if worker.connections_total > u64::from(MAX_CONNECTIONS) { "; the latest " (MAX_CONNECTIONS) " are listed" }
+                    }
+                    (csv_link(&of_worker(frame.csv("/api/v1/worker/connections"), "kind"), worker.connections_total))
                 }
                 (connections(worker, now_ms))
             }
         }
         section.section aria-labelledby="shares" {
-            div.section-head { h2 #shares { "Latest shares" } p { "since the sidecar started, the latest first" } }
+            div.section-head {
+                h2 #shares { "Latest shares" }
+                p { "since the sidecar started, the latest first" }
+                @if !shares.is_empty() { (csv_link(&of_worker(frame.csv("/api/v1/worker/shares"), "kind"), 0)) }
+            }
             (share_log(shares, now_ms))
         }
     };

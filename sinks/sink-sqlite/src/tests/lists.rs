@@ -1,10 +1,12 @@
 //! Long lists, part by part: every row once, in the order of the whole.
 
-use stats_sv2::event::{BlockFound, ChannelClosed, DownstreamConnected, QuoteCreated};
-use stats_sv2::{Amount, ChannelId, DownstreamId, Event, Text, U256, UnixMillis};
+use stats_sv2::event::{
+    BlockFound, ChannelClosed, DownstreamConnected, EventsDropped, MinerDisconnected, QuoteCreated, ShareRejected,
+};
+use stats_sv2::{Amount, ChannelId, DownstreamId, Event, MinerId, Text, U256, UnixMillis};
 
-use super::{Fixture, HOUR_START, SECOND, miner, opened};
-use crate::query::{EhashOf, History, MAX_ROWS, Part, QueryError};
+use super::{Fixture, HOUR, HOUR_START, SECOND, heartbeat, miner, opened, share};
+use crate::query::{EhashOf, History, MAX_ROWS, Part, QueryError, Subject};
 
 /// After all of it.
 const NOW: u64 = HOUR_START + 90 * SECOND;
@@ -22,6 +24,16 @@ fn connected(id: u32, at: u64) -> Event<'static> {
         hardware_version: none(),
         firmware: none(),
         device_id: none(),
+    })
+}
+
+fn rejected(downstream: u32, code: &str, at: u64) -> Event<'_> {
+    Event::ShareRejected(ShareRejected {
+        downstream_id: DownstreamId(downstream),
+        timestamp: UnixMillis(at),
+        channel_id: ChannelId(1),
+        sequence_number: 1,
+        error_code: Text::new(code).unwrap(),
     })
 }
 
@@ -122,6 +134,75 @@ fn every_row_is_in_one_part() {
             |row| format!("{:?} {:?} {:?} {}", row.identity, row.downstream_id, row.channel_id, row.ehash),
             |row| row.place,
         );
+    }
+}
+
+#[test]
+fn the_past_is_in_parts_as_well() {
+    let mut fixture = Fixture::new();
+    for at in (0..9).map(|number| HOUR_START + number / 2 * SECOND) {
+        fixture.events(&[
+            opened(1, "alice", at),
+            miner(1, "alice", at),
+            Event::ChannelClosed(ChannelClosed {
+                downstream_id: DownstreamId(1),
+                channel_id: ChannelId(1),
+                timestamp: UnixMillis(at),
+                reason: Text::cut("bye"),
+            }),
+            Event::MinerDisconnected(MinerDisconnected {
+                miner_id: MinerId(1),
+                timestamp: UnixMillis(at),
+                reason: Text::cut("bye"),
+            }),
+        ]);
+    }
+    for at in (1..=9).map(|number| HOUR_START + number * HOUR) {
+        fixture.events(&[
+            Event::EventsDropped(EventsDropped {
+                count: 1,
+                first_timestamp: UnixMillis(at),
+                last_timestamp: UnixMillis(at),
+                reason: Text::cut("full"),
+            }),
+            heartbeat(at + SECOND),
+        ]);
+    }
+    let history = History::open(&fixture.path()).unwrap();
+    for subject in [Subject::Identity("alice".to_owned()), Subject::MinerName("alice".to_owned())] {
+        check(
+            "connections of a worker",
+            9,
+            |part| history.worker_connections("pool-a", &subject, part),
+            |row| format!("{} {}", row.opened_ms, row.place.number),
+            |row| row.place,
+        );
+        let all = history.worker_connections("pool-a", &subject, &Part::first(100)).unwrap();
+        assert!(all.is_sorted_by(|a, b| a.opened_ms >= b.opened_ms));
+    }
+    check(
+        "losses",
+        9,
+        |part| history.losses("pool-a", part),
+        |(number, loss)| format!("{} {number}", loss.from_ms),
+        |(number, _)| *number,
+    );
+    let nobody = Subject::Identity("bob".to_owned());
+    let unknown = history.worker_connections("pool-a", &nobody, &Part::first(1));
+    assert!(matches!(unknown, Err(QueryError::UnknownSubject { .. })));
+}
+
+#[test]
+fn rejects_since_the_history_began_are_those_of_the_totals() {
+    let mut fixture = Fixture::new();
+    let t = HOUR_START;
+    fixture.events(&[opened(1, "alice", t), rejected(1, "stale-share", t), rejected(1, "stale-share", t + SECOND)]);
+    fixture.events(&[share(1, t), rejected(1, "duplicate-share", t + 2 * SECOND)]);
+    let history = History::open(&fixture.path()).unwrap();
+    for subject in [Subject::Channels, Subject::Identity("alice".to_owned())] {
+        let ever = history.rejects_ever("pool-a", &subject, NOW).unwrap();
+        assert_eq!((ever.accepted, ever.rejected, ever.from_ms, ever.to_ms, ever.tier), (1, 3, t, NOW, None));
+        assert_eq!(ever.by_reason.into_iter().collect::<Vec<_>>(), [("duplicate-share", 1), ("stale-share", 2)]);
     }
 }
 
