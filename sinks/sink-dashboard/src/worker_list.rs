@@ -1,5 +1,5 @@
-//! The list of a publisher's workers, read once a second at most for each window: every page and answer sorts, searches and
-//! cuts the same list.
+//! The list of a publisher's workers, read once a second at most for each window: the page and `/api/v1/workers` sort, search
+//! and cut the same list.
 
 pub(crate) mod selection;
 

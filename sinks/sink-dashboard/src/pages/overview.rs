@@ -8,7 +8,6 @@ use mining_stats::{HASHES_PER_DIFFICULTY, Reading, luck, text};
 use serde::Deserialize;
 use sink_sqlite::query::{GroupView, Overview, SourceView, Totals, WindowReading};
 
-use super::address::Address;
 use super::fault::PageError;
 use super::graph::{Graph, GraphLinks, GraphSubject};
 use super::marks::{MarkKind, Marks};
@@ -73,12 +72,7 @@ fn document(
     let content = html! {
         (damaged(overview))
         section aria-labelledby="sources" {
-            div.section-head {
-                h1 #sources.visually-hidden { "Overview" }
-                @if !overview.sources.is_empty() {
-                    (csv_link(&Address::new("/api/v1/sources").with("format", "csv"), overview.sources_total))
-                }
-            }
+            div.section-head { h1 #sources.visually-hidden { "Overview" } }
             @if overview.sources.is_empty() {
                 p.empty {
                     "No pool and no translator has connected yet. They appear here with their first event; "

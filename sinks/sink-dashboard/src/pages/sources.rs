@@ -5,7 +5,7 @@ use mining_stats::reading::STALE_AFTER_MS;
 use sink_sqlite::query::{GroupView, Overview, SourceView};
 
 use super::address::Address;
-use super::numbers;
+use super::{csv_link, numbers};
 use crate::api::range::has_miners;
 
 /// How a source is, in words and as a class name.
@@ -100,8 +100,14 @@ pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup 
                 }
             }
         }
-        @if overview.sources_total > overview.sources.len() as u64 {
-            p.note { (overview.sources.len()) " of " (numbers::count(overview.sources_total)) " sources are listed, the most recently heard ones." }
+        p.note.below {
+            @let (listed, known) = (overview.sources.len() as u64, overview.sources_total);
+            @if known > listed {
+                (listed) " of " (numbers::count(known)) " sources are listed, the most recently heard ones. "
+            } @else {
+                (numbers::plural(known, "source")) ". "
+            }
+            (csv_link(&Address::new("/api/v1/sources").with("format", "csv"), known))
         }
     }
 }
