@@ -104,6 +104,25 @@ fn every_row_of_a_list_is_on_one_page() {
 }
 
 #[test]
+fn a_file_ends_at_its_limit_and_says_where_it_goes_on() {
+    let mut bench = Bench::new();
+    bench.open_many(10_003);
+    bench.pass(2 * SECOND);
+    let files = follow(&bench, "/api/v1/channels?format=csv", csv_rows);
+    assert_eq!(files.iter().map(Vec::len).collect::<Vec<_>>(), [10_000, 3]);
+    let rows: std::collections::BTreeSet<String> = files.concat().into_iter().collect();
+    assert_eq!(rows.len(), 10_003);
+    assert_eq!(json_rows(&bench.get("/api/v1/channels?limit=5000"), "channels").len(), 1_000);
+    #[cfg(feature = "pages")]
+    {
+        let page = bench.get("/connections?page=401").body;
+        assert!(page.contains(">CSV, at most 10,000 rows</a>") && page.contains("page 401 of 401"), "{page}");
+        let last = page.split("Table: open channels").nth(1).unwrap().split("</table>").next().unwrap();
+        assert_eq!(last.matches("<tr data-key").count(), 3, "the last rows are on a page");
+    }
+}
+
+#[test]
 fn a_list_that_grows_at_its_head_shows_every_row_once() {
     let mut bench = full_pool();
     for (path, list, grow) in [
