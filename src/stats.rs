@@ -8,7 +8,7 @@ use std::time::Duration;
 use mining_stats::text;
 use serde_json::json;
 use sink_sqlite::query::{
-    EhashOf, EhashView, GroupView, History, MinerView, Overview, QueryError, QuoteKey, QuoteReport, SourceView,
+    EhashOf, EhashView, GroupView, History, MinerView, Overview, Part, QueryError, QuoteKey, QuoteReport, SourceView,
     WorkerView,
 };
 use stats_sv2::UnixMillis;
@@ -101,7 +101,7 @@ impl<'a> Source<'a> {
     fn read(history: &History, view: &'a SourceView, window: Duration, now_ms: u64) -> Result<Self, QueryError> {
         let window_ms = u64::try_from(window.as_millis()).unwrap_or(u64::MAX >> 1);
         let name = &view.publisher;
-        let ehash = |of| history.ehash(name, of, MAX_WORKERS);
+        let ehash = |of| history.ehash(name, of, &Part::first(MAX_WORKERS));
         Ok(Self {
             view,
             workers: history.workers(name, window_ms, now_ms, None, MAX_WORKERS)?,

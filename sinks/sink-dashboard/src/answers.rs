@@ -33,7 +33,7 @@ const USUAL_ANSWERS: usize = 256;
 /// whoever asks for something else each time is answered from nothing that is kept.
 const QUESTIONS_OF_ONE_CLIENT: usize = 8;
 /// Bytes of one answer; lists are cut into pages before they come near it.
-const MAX_ANSWER: usize = 8 << 20;
+pub(crate) const MAX_ANSWER: usize = 8 << 20;
 
 /// An answer as it is given.
 #[derive(Debug, Clone)]

@@ -3,9 +3,13 @@
 mod activity;
 mod connections;
 pub(crate) mod csv;
+pub(crate) mod cursor;
+mod losses;
 mod openapi;
+mod pipeline;
 pub(crate) mod problem;
 pub(crate) mod query;
+mod quote_report;
 mod quotes;
 pub(crate) mod range;
 mod series;
@@ -53,16 +57,24 @@ fn described() -> OpenApiRouter<AppState> {
         .routes(routes!(connections::channels))
         .routes(routes!(workers::workers))
         .routes(routes!(worker::worker))
+        .routes(routes!(worker::connections))
         .routes(routes!(worker::shares))
         .routes(routes!(series::series))
         .routes(routes!(series::rejects))
         .routes(routes!(quotes::quotes))
-        .routes(routes!(quotes::quote_report))
+        .routes(routes!(quote_report::report))
+        .routes(routes!(quote_report::states))
+        .routes(routes!(quote_report::latencies))
+        .routes(routes!(quote_report::failures))
         .routes(routes!(quotes::ehash))
         .routes(routes!(quotes::blocks))
         .routes(routes!(activity::events))
         .routes(routes!(activity::alerts))
         .routes(routes!(status::health))
         .routes(routes!(status::pipeline))
+        .routes(routes!(pipeline::sinks))
+        .routes(routes!(pipeline::sessions))
+        .routes(routes!(pipeline::dead_letters))
+        .routes(routes!(losses::losses))
         .routes(routes!(stream::poll))
 }

@@ -11,7 +11,6 @@ mod compat;
 pub mod config;
 mod history;
 mod live;
-mod online;
 #[cfg(feature = "pages")]
 mod pages;
 mod router;

@@ -75,8 +75,9 @@ impl Live {
     }
 
     /// Names with at least one open channel or connection.
-    pub(crate) fn workers_online(&self, publisher: &str) -> u64 {
-        self.present().workers_online(publisher)
+    #[cfg(test)]
+    pub(crate) fn connected(&self, publisher: &str) -> u64 {
+        self.present().connected(publisher)
     }
 
     /// The last shares of a worker, the newest first. Its real name, redacted or not.

@@ -38,6 +38,7 @@ use sink_sqlite::History;
 use sink_sqlite::query::{Overview, QueryError, SourceView};
 
 use self::fault::PageError;
+use crate::api::shape::MAX_FILE;
 use crate::state::AppState;
 
 /// Every page and its data; the assets have [routes of their own](assets::routes).
@@ -89,7 +90,11 @@ pub(crate) fn too_large(why: String) -> Response {
     PageError::TooLarge { why }.into_response()
 }
 
-/// The link to a table as a file.
-fn csv_link(address: &address::Address) -> Markup {
-    html! { a.button href=(address.text()) download { "CSV" } }
+/// The link to a table of so many rows as a file, which ends at its limit.
+fn csv_link(address: &address::Address, rows: u64) -> Markup {
+    html! {
+        a.button href=(address.text()) download {
+            "CSV" @if rows > u64::from(MAX_FILE) { ", at most " (numbers::count(MAX_FILE.into())) " rows" }
+        }
+    }
 }

@@ -5,6 +5,7 @@ mod contract;
 mod hostile;
 mod limits;
 mod live;
+mod paging;
 mod ready;
 pub(crate) mod security;
 
@@ -17,8 +18,11 @@ use serde_json::Value;
 use sidecar_core::{BlockingSink, Durability, JournalId, ManualClock, Neighbours, Record, Sink, SinkContext};
 use sink_contract::{SyntheticJournal, SyntheticSession};
 use sink_sqlite::{SqliteSettings, SqliteSink};
-use stats_sv2::event::{ChannelOpened, DownstreamConnected, Heartbeat, SessionStarted, ShareRejected, ShareSubmitted};
-use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, Role, Text, UnixMillis};
+use stats_sv2::event::{
+    BlockFound, ChannelOpened, DownstreamConnected, Heartbeat, QuoteCreated, SessionStarted, ShareRejected,
+    ShareSubmitted,
+};
+use stats_sv2::{Amount, ChannelId, CompactTarget, DownstreamId, Event, Role, Text, U256, UnixMillis};
 
 use crate::{DashboardSettings, DashboardSink};
 
@@ -31,11 +35,24 @@ const EASY: CompactTarget = CompactTarget(0x1d00_ffff);
 /// A test that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A pipeline that is ready, and whose report is always the same.
+pub(crate) struct Reported(pub(crate) serde_json::Value);
+
+impl sidecar_core::PipelineView for Reported {
+    fn not_ready(&self) -> Option<Vec<sidecar_core::NotReady>> {
+        Some(Vec::new())
+    }
+
+    fn report(&self) -> Option<serde_json::Value> {
+        Some(self.0.clone())
+    }
+}
+
 /// A history and a dashboard over it, fed with the same events.
 pub(crate) struct Bench {
     _folder: tempfile::TempDir,
     runtime: tokio::runtime::Runtime,
-    neighbours: Arc<Neighbours>,
+    pub(crate) neighbours: Arc<Neighbours>,
     clock: Arc<ManualClock>,
     now: u64,
     pub(crate) history: SqliteSettings,
@@ -86,17 +103,26 @@ impl Bench {
             session,
             address,
         };
-        let at = UnixMillis(START);
-        bench.derived(&[Event::SessionStarted(SessionStarted {
+        bench.begin_session(role);
+        bench
+    }
+
+    fn begin_session(&mut self, role: Role) {
+        self.derived(&[Event::SessionStarted(SessionStarted {
             session_id: 7,
             role,
-            timestamp: at,
+            timestamp: UnixMillis(self.now),
             first_sequence: 1,
             flags: 0,
             vendor: Text::cut("test 1.0"),
         })]);
-        bench.beat();
-        bench
+        self.beat();
+    }
+
+    /// Another publisher comes; what follows is told by it.
+    pub(crate) fn become_other(&mut self, publisher: &str, role: Role) {
+        self.session = SyntheticSession::new(publisher, role, 7);
+        self.begin_session(role);
     }
 
     pub(crate) fn now(&self) -> u64 {
@@ -108,6 +134,33 @@ impl Bench {
         self.now += ms;
         self.clock.set(UnixMillis(self.now));
         self.journal.set_now(UnixMillis(self.now));
+    }
+
+    /// A block of the worker of channel 1.
+    pub(crate) fn find_block(&mut self, height: u32) {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&height.to_le_bytes());
+        self.events(&[Event::BlockFound(BlockFound {
+            downstream_id: DownstreamId(1),
+            channel_id: ChannelId(1),
+            timestamp: UnixMillis(self.now),
+            height,
+            block_hash: U256(hash),
+        })]);
+    }
+
+    /// A quote for a share of a channel.
+    pub(crate) fn create_quote(&mut self, id: u32, number: u32, amount: u64) {
+        let mut hash = [0; 32];
+        hash[..4].copy_from_slice(&number.to_le_bytes());
+        self.events(&[Event::QuoteCreated(QuoteCreated {
+            downstream_id: DownstreamId(id),
+            amount: Amount(amount),
+            timestamp: UnixMillis(self.now),
+            channel_id: ChannelId(id),
+            share_hash: U256(hash),
+            sequence_number: number,
+        })]);
     }
 
     /// Lets time pass with a heartbeat every five seconds, so that it is observed.
@@ -315,16 +368,24 @@ pub(crate) struct Reply {
     pub(crate) body: String,
     /// The body as it came, compressed or not.
     pub(crate) bytes: Vec<u8>,
+    /// Where the header `Link` leads to, if there is one.
+    pub(crate) next: Option<String>,
 }
 
 impl Reply {
     fn parse(answer: &[u8]) -> Self {
         let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
         let end = end.unwrap_or_else(|| panic!("no answer: {:?}", String::from_utf8_lossy(answer)));
-        let head = String::from_utf8_lossy(&answer[..end]).to_ascii_lowercase();
+        let head = String::from_utf8_lossy(&answer[..end]);
+        let next = head.lines().find_map(|line| line.strip_prefix("link: <")).map(|link| {
+            let (address, rest) = link.split_once('>').unwrap();
+            assert_eq!(rest, "; rel=\"next\"");
+            address.to_owned()
+        });
+        let head = head.to_ascii_lowercase();
         let bytes = answer[end + 4..].to_vec();
         let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-        Self { status, head, body: String::from_utf8_lossy(&bytes).into_owned(), bytes }
+        Self { status, head, body: String::from_utf8_lossy(&bytes).into_owned(), bytes, next }
     }
 
     pub(crate) fn json(&self) -> Value {

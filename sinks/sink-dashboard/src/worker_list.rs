@@ -1,5 +1,7 @@
-//! The list of a publisher's workers, read once a second at most for each window: every page and answer sorts, searches and
-//! cuts the same list.
+//! The list of a publisher's workers, read once a second at most for each window: the page and `/api/v1/workers` sort, search
+//! and cut the same list.
+
+pub(crate) mod selection;
 
 use std::sync::Arc;
 
@@ -7,7 +9,6 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sink_sqlite::query::{MAX_ROWS, QueryError, WorkerView};
 
-use crate::api::range::some_publisher;
 use crate::history::ReadError;
 use crate::state::AppState;
 
@@ -68,14 +69,16 @@ impl Default for WorkerLists {
     }
 }
 
+impl WorkerList {
+    /// The publisher has more workers than the list.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.total > self.workers.len() as u64
+    }
+}
+
 impl AppState {
-    /// The workers of the named publisher, or else of the most recently heard, with their hashrates over a window up to now.
-    pub(crate) async fn worker_list(
-        &self,
-        asked: Option<String>,
-        window_ms: u64,
-    ) -> Result<Arc<WorkerList>, ReadError> {
-        let publisher = self.history.read(move |history| some_publisher(history, asked.as_deref())).await?;
+    /// The workers of a publisher with their hashrates over a window up to now.
+    pub(crate) async fn worker_list(&self, publisher: String, window_ms: u64) -> Result<Arc<WorkerList>, ReadError> {
         let now_ms = self.now_ms();
         let key = Key { second: now_ms / KEPT_MS, publisher: publisher.clone(), window_ms };
         let redaction = Arc::clone(&self.redaction);

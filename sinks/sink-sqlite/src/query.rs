@@ -6,14 +6,18 @@
 mod buckets;
 mod downstreams;
 mod lists;
+mod losses;
 mod marks;
 mod miners;
+pub(crate) mod online;
 mod open;
 mod overview;
+mod part;
 mod presence;
 mod publishers;
 mod quote_trace;
 mod quotes;
+mod rates;
 mod rejects;
 mod series;
 mod windows;
@@ -25,17 +29,20 @@ use std::time::Instant;
 use mining_stats::Tier;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
-pub use crate::quote::{QuoteStage, QuoteState};
-pub use downstreams::DownstreamView;
-pub use lists::{BlockView, ConnectionView, WorkerView};
+pub use crate::quote::{QuoteNote, QuoteStage, QuoteState};
+pub use downstreams::{DownstreamPlace, DownstreamView};
+pub use lists::{BlockView, ConnectionPlace, ConnectionView, WorkerView};
 pub use marks::{BlockMark, LatestOf, MarksView, Outage};
 pub use miners::{MinerView, UserAgentView};
+pub use online::Presence;
 pub use open::OpenTotals;
 pub use overview::{GroupView, LossView, LuckView, Overview, RoundView, SessionView, SourceView, TipView, Totals};
-pub use publishers::PublisherView;
+pub use part::{Part, Place};
+pub use publishers::{PublisherView, SourceLine};
 pub use quote_trace::{QuoteKey, QuoteTrace, UnknownPayment};
 pub use quotes::{
-    EhashOf, EhashView, LatencyView, QuoteCounts, QuoteFilter, QuoteFlow, QuotePlace, QuoteReport, QuoteView, StateView,
+    EhashOf, EhashPlace, EhashView, LatencyView, QuoteCounts, QuoteFilter, QuoteFlow, QuotePlace, QuoteReport,
+    QuoteView, StateView,
 };
 pub use rejects::RejectsView;
 pub use series::{Point, SeriesAnswer, SeriesQuery};
@@ -196,17 +203,30 @@ impl History {
         lists::workers(&tx, publisher, window_ms, now_ms, after, limit.min(MAX_ROWS))
     }
 
-    /// Open channels and miners of a publisher, the newest first.
-    pub fn connections(&self, publisher: &str, limit: u32) -> Result<Vec<ConnectionView>, QueryError> {
+    /// Open channels and miners of a publisher, the newest first, with their hashrates as of `now_ms`.
+    pub fn connections(
+        &self,
+        publisher: &str,
+        now_ms: u64,
+        part: &Part<ConnectionPlace>,
+    ) -> Result<Vec<ConnectionView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
-        lists::connections(&tx, publisher, limit.min(MAX_ROWS))
+        lists::connections(&tx, publisher, now_ms, part)
     }
 
     /// Blocks that this publisher found, the latest first.
-    pub fn blocks(&self, publisher: &str, limit: u32) -> Result<Vec<BlockView>, QueryError> {
+    pub fn blocks(&self, publisher: &str, part: &Part<Place>) -> Result<Vec<BlockView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         let source = source_row(&tx, publisher)?;
-        lists::blocks(&tx, source, limit.min(MAX_ROWS))
+        lists::blocks(&tx, source, part)
+    }
+
+    /// How many [`Self::blocks`] there are.
+    pub fn blocks_total(&self, publisher: &str) -> Result<u64, QueryError> {
+        let tx = self.conn.unchecked_transaction()?;
+        let source = source_row(&tx, publisher)?;
+        let mut count = tx.prepare_cached("SELECT count(*) FROM blocks WHERE source = ?1")?;
+        Ok(count.query_row([source], |row| row.get(0))?)
     }
 }
 

@@ -75,6 +75,16 @@ pub enum QuoteStage {
 impl QuoteStage {
     /// Every stage, in the order of a quote's life.
     pub const ALL: [Self; 3] = [Self::CreatedToSent, Self::SentToAnswered, Self::AnsweredToPaid];
+
+    /// The name in JSON and CSV.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::CreatedToSent => "created_to_sent",
+            Self::SentToAnswered => "sent_to_answered",
+            Self::AnsweredToPaid => "answered_to_paid",
+        }
+    }
 }
 
 /// What is counted beside the states. The numbers stand in the table.
@@ -91,6 +101,19 @@ pub enum QuoteNote {
     UnknownPayment = 2,
     /// Something was told that contradicts what is known, and changed nothing or won over it; the code says which.
     Contradiction = 3,
+}
+
+impl QuoteNote {
+    /// The name in JSON and CSV.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Failed => "failed",
+            Self::Unattributed => "unattributed",
+            Self::UnknownPayment => "unknown_payment",
+            Self::Contradiction => "contradiction",
+        }
+    }
 }
 
 /// The share of a quote: `(downstream_id, channel_id, sequence_number)` inside a session (delivery rule 34).

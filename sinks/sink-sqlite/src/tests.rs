@@ -3,13 +3,16 @@
 mod contract;
 mod exactly_once;
 mod file;
+mod lists;
 mod losses;
 mod luck;
 mod marks;
 mod migration;
 mod miners;
 mod objects;
+mod online;
 mod quotes;
+mod rates;
 mod reading;
 mod retention;
 mod settling;

@@ -61,9 +61,7 @@ fn with(table: &mut Table, year: &Year, seconds: Duration, alone_rate: f64, alon
         for (name, limit, path) in [
             ("overview (API)", OVERVIEW_MS, &(|_| "/api/v1/summary".to_owned()) as &dyn Fn(u64) -> String),
             ("overview (page)", OVERVIEW_MS, &|_| "/".to_owned()),
-            ("worker list (API)", ANSWER_MS, &|n| {
-                format!("/api/v1/workers?sort=hashrate&limit=100&cursor={}", n % 10 * 100)
-            }),
+            ("worker list (API)", ANSWER_MS, &|n| format!("/api/v1/workers?sort=hashrate&limit={}", 100 - n % 10)),
             ("worker list (page)", ANSWER_MS, &|_| "/workers".to_owned()),
         ] {
             ask_first(path)?;

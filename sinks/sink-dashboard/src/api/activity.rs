@@ -1,7 +1,7 @@
 //! `/api/v1/events` and `/api/v1/alerts`: what happened.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sidecar_core::EventKind;
 use sidecar_core::route::KindSet;
@@ -9,14 +9,14 @@ use sidecar_core::route::KindSet;
 use super::csv::{Rows, Table};
 use super::problem::Problem;
 use super::query::Query;
-use super::range::{limit, some_publisher};
-use super::shape::{Answered, table};
+use super::range::some_publisher;
+use super::shape::{Answered, Asking};
 use crate::live::hub::Hub;
 use crate::live::recent::{MAX_EVENTS, RecentEvent};
 use crate::state::AppState;
 
 /// Rows of a page unless the question says otherwise.
-const DEFAULT_LIMIT: usize = 100;
+const DEFAULT_LIMIT: u32 = 100;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
@@ -25,8 +25,8 @@ pub(super) struct EventsQuery {
     source: Option<String>,
     /// Kinds separated by commas, with `*` and `?`, such as `block_found,channel_*`; all if absent.
     kinds: Option<String>,
-    /// Rows of a page; 100 if absent, at most 1,000.
-    limit: Option<usize>,
+    /// Rows of a page; 100 if absent, at most 1,000. In CSV all of them.
+    limit: Option<u32>,
     /// `next_cursor` of the page before, with the same question otherwise.
     cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
@@ -57,6 +57,10 @@ impl Table for Events {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// The last 1,000 events that this run of the sidecar saw, shares and heartbeats left out, each as it came.
@@ -65,8 +69,9 @@ impl Table for Events {
 pub(super) async fn events(
     State(state): State<AppState>,
     Query(asked): Query<EventsQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
     let kinds = asked.kinds.as_deref().map(|globs| {
         KindSet::from_globs(globs.split(',').map(str::trim).filter(|glob| !glob.is_empty()))
             .map_err(|glob| Problem::bad_request(format!("no event is named `{glob}`")))
@@ -74,7 +79,7 @@ pub(super) async fn events(
     let kinds = kinds.transpose()?.unwrap_or(KindSet::ALL);
     let names: Vec<&str> =
         EventKind::ALL.iter().filter(|kind| kinds.contains(kind.msg_type())).map(|kind| kind.name()).collect();
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_EVENTS)?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_EVENTS as u32)? as usize;
     let hub = state.live.hub();
     let before = asked.cursor.as_deref().map(|cursor| place(hub, cursor)).transpose()?;
     let mut events = state.live.recent_events(before, limit + 1, |event| {
@@ -89,7 +94,7 @@ pub(super) async fn events(
     let has_more = events.len() > limit;
     events.truncate(limit);
     let next_cursor = events.last().filter(|_| has_more).map(|event| hub.id(event.number));
-    table(&Events { events, next_cursor }, asked.format.as_deref(), &headers)
+    form.table(&Events { events, next_cursor })
 }
 
 /// The number in a cursor. Events are numbered anew in each run, and another run's number would lead to other events.
@@ -127,6 +132,6 @@ impl Table for Alerts {
 /// Alerts that fire now. This version has no alerts, so the list is empty.
 #[utoipa::path(get, path = "/api/v1/alerts", tag = "activity", params(AlertsQuery),
     responses((status = 200, body = Alerts), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn alerts(Query(asked): Query<AlertsQuery>, headers: HeaderMap) -> Answered {
-    table(&Alerts { alerts: [] }, asked.format.as_deref(), &headers)
+pub(super) async fn alerts(Query(asked): Query<AlertsQuery>, asking: Asking) -> Answered {
+    asking.form(asked.format.as_deref())?.table(&Alerts { alerts: [] })
 }

@@ -1,27 +1,29 @@
 //! `/api/v1/downstreams` and `/api/v1/channels`: what is open now.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS};
+use sink_sqlite::query::{ConnectionView, DownstreamView, Part};
 
-use super::csv::{Rows, Table};
+use super::csv::{Rows, Table, window};
+use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
-use super::range::{limit, some_publisher};
-use super::shape::{Answered, table};
+use super::range::some_publisher;
+use super::shape::{Answered, Asking, MAX_PAGE};
 use crate::state::AppState;
 
-/// Rows unless the question says otherwise.
+/// Rows of a page unless the question says otherwise.
 const DEFAULT_LIMIT: u32 = 1_000;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct ConnectionsQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
-    /// Rows at most; 1,000 if absent, never more than 10,000.
+    /// Rows of a page; 1,000 if absent and at most, 10,000 in CSV.
     limit: Option<u32>,
+    /// `next_cursor` of the page before, with the same question otherwise.
+    cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
     format: Option<String>,
 }
@@ -33,6 +35,8 @@ pub(super) struct Downstreams {
     publisher: String,
     /// By number.
     downstreams: Vec<DownstreamView>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
 impl Table for Downstreams {
@@ -46,6 +50,14 @@ impl Table for Downstreams {
         "flags",
         "connected_ms",
         "channels",
+        "declared_hashrate_hs",
+        "window",
+        "observed_ms",
+        "hashrate_hs",
+        "hashrate_low_hs",
+        "hashrate_high_hs",
+        "window_accepted",
+        "window_rejected",
         "accepted",
         "rejected",
         "quotes",
@@ -56,6 +68,7 @@ impl Table for Downstreams {
     fn rows(&self, rows: &mut Rows) {
         for row in &self.downstreams {
             let channels: Vec<String> = row.channels.iter().map(ToString::to_string).collect();
+            let [window, observed, rate, low, high, accepted, rejected] = window(row.window.as_ref());
             rows.row([
                 row.downstream_id.into(),
                 (&row.address).into(),
@@ -66,6 +79,14 @@ impl Table for Downstreams {
                 row.flags.into(),
                 row.connected_ms.into(),
                 channels.join(" ").as_str().into(),
+                row.declared_hashrate.into(),
+                window,
+                observed,
+                rate,
+                low,
+                high,
+                accepted,
+                rejected,
                 row.accepted.into(),
                 row.rejected.into(),
                 row.quotes.into(),
@@ -73,6 +94,10 @@ impl Table for Downstreams {
                 row.last_share_ms.into(),
             ]);
         }
+    }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
     }
 }
 
@@ -82,18 +107,23 @@ impl Table for Downstreams {
 pub(super) async fn downstreams(
     State(state): State<AppState>,
     Query(asked): Query<ConnectionsQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_ROWS)?;
-    let mut answer = state
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let now_ms = state.now_ms();
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let (publisher, mut downstreams) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            Ok(Downstreams { downstreams: history.downstreams(&publisher, limit)?, publisher })
+            let downstreams = history.downstreams(&publisher, now_ms, &part)?;
+            Ok((publisher, downstreams))
         })
         .await?;
-    state.redaction.downstreams(&mut answer.downstreams);
-    table(&answer, asked.format.as_deref(), &headers)
+    let next_cursor = cursor::cut(&mut downstreams, limit, |last| last.place);
+    state.redaction.downstreams(&mut downstreams);
+    form.table(&Downstreams { publisher, downstreams, next_cursor })
 }
 
 /// Open channels of a pool, or open miner connections of a translator.
@@ -103,6 +133,8 @@ pub(super) struct Channels {
     publisher: String,
     /// The newest first.
     channels: Vec<ConnectionView>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
 impl Table for Channels {
@@ -115,6 +147,15 @@ impl Table for Channels {
         "program",
         "opened_ms",
         "last_share_ms",
+        "difficulty",
+        "declared_hashrate_hs",
+        "window",
+        "observed_ms",
+        "hashrate_hs",
+        "hashrate_low_hs",
+        "hashrate_high_hs",
+        "window_accepted",
+        "window_rejected",
         "accepted",
         "rejected",
         "quotes",
@@ -123,6 +164,7 @@ impl Table for Channels {
 
     fn rows(&self, rows: &mut Rows) {
         for row in &self.channels {
+            let [window, observed, rate, low, high, accepted, rejected] = window(row.window.as_ref());
             rows.row([
                 (&row.name).into(),
                 row.is_miner.into(),
@@ -132,12 +174,25 @@ impl Table for Channels {
                 (&row.program).into(),
                 row.opened_ms.into(),
                 row.last_share_ms.into(),
+                row.difficulty.into(),
+                row.declared_hashrate.into(),
+                window,
+                observed,
+                rate,
+                low,
+                high,
+                accepted,
+                rejected,
                 row.accepted.into(),
                 row.rejected.into(),
                 row.quotes.into(),
                 (&row.ehash).into(),
             ]);
         }
+    }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
     }
 }
 
@@ -147,16 +202,21 @@ impl Table for Channels {
 pub(super) async fn channels(
     State(state): State<AppState>,
     Query(asked): Query<ConnectionsQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_ROWS)?;
-    let mut answer = state
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let now_ms = state.now_ms();
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let (publisher, mut channels) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            Ok(Channels { channels: history.connections(&publisher, limit)?, publisher })
+            let channels = history.connections(&publisher, now_ms, &part)?;
+            Ok((publisher, channels))
         })
         .await?;
-    state.redaction.connections(&answer.publisher, &mut answer.channels);
-    table(&answer, asked.format.as_deref(), &headers)
+    let next_cursor = cursor::cut(&mut channels, limit, |last| last.place);
+    state.redaction.connections(&publisher, &mut channels);
+    form.table(&Channels { publisher, channels, next_cursor })
 }

@@ -3,6 +3,8 @@
 //! a line break within a text whose quotation mark does not stand where their cells begin: a formula may begin there as well.
 
 use axum::http::{HeaderMap, StatusCode, header};
+use mining_stats::{Estimate, Hashrate};
+use sink_sqlite::query::WindowReading;
 
 use super::problem::Problem;
 
@@ -13,6 +15,11 @@ pub(crate) trait Table {
 
     /// Adds the rows.
     fn rows(&self, rows: &mut Rows);
+
+    /// The cursor of the rows behind these; `None` where there are none.
+    fn next_cursor(&self) -> Option<String> {
+        None
+    }
 }
 
 /// Rows on their way into a file.
@@ -83,6 +90,22 @@ impl Rows {
         let written = self.writer.write_record(cells.iter().map(field));
         self.failure = self.failure.take().or(written.err());
     }
+}
+
+/// A hashrate over a window: its name, the observed time, the hashrate with the ends of its interval, and the shares.
+pub(crate) fn window(window: Option<&WindowReading>) -> [Cell<'_>; 7] {
+    let Some(window) = window else { return [Cell::Empty; 7] };
+    let estimate = window.reading.measured();
+    let rate = |rate: fn(&Estimate) -> Hashrate| estimate.map(|estimate| rate(estimate).hashes_per_second());
+    [
+        (&window.window).into(),
+        window.observed_ms.into(),
+        rate(|estimate| estimate.rate).into(),
+        rate(|estimate| estimate.low).into(),
+        rate(|estimate| estimate.high).into(),
+        window.accepted.into(),
+        window.rejected.into(),
+    ]
 }
 
 /// A field as it is written.

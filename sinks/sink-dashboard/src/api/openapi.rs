@@ -17,7 +17,11 @@ are decimal text. A hashrate comes with the ends of its 95 % interval and with t
 on; what was not observed is null, never 0. A question that fails gets an RFC 9457 problem document and its status.
 
 Tables and series are also CSV, by `?format=csv` or `Accept: text/csv`; what a spreadsheet would run gets an \
-apostrophe in front there. Names of workers, programs and addresses come from the network: escape them.
+apostrophe in front there. A list comes in pages: `next_cursor` and the header `Link: <...>; rel=\"next\"` lead to the next one, for CSV as \
+well, and are missing on the last. JSON has up to 1,000 rows of a list at once, CSV up to 10,000. A row whose place did not change \
+meanwhile is on exactly one page; lists that are ordered by what changes, such as a hashrate, may show a row again or not at all \
+when its value passes that of the last row of a page: ask for names, or for all at once as CSV. Names of workers, programs and \
+addresses come from the network: escape them.
 
 Answers carry an ETag and are good for a second. With `auth` configured every request needs `Authorization: Bearer TOKEN`, or \
 the token as the password of basic authentication.

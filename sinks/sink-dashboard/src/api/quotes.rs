@@ -1,33 +1,31 @@
-//! `/api/v1/quotes`, `/api/v1/quotes/report`, `/api/v1/ehash` and `/api/v1/blocks`. Ehash is a decimal number as text.
+//! `/api/v1/quotes`, `/api/v1/ehash` and `/api/v1/blocks`. Ehash is a decimal number as text.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{BlockView, EhashOf, EhashView, QuoteFilter, QuotePlace, QuoteReport, QuoteState, QuoteView};
+use sink_sqlite::query::{BlockView, EhashOf, EhashView, Part, QuoteFilter, QuoteState, QuoteView};
 
 use super::csv::{Rows, Table};
+use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
-use super::range::{length, limit, real_name, some_publisher};
-use super::shape::{Answered, json, table};
+use super::range::{real_name, some_publisher};
+use super::shape::{Answered, Asking, MAX_PAGE};
 use crate::live::message::WorkerKind;
 use crate::state::AppState;
 
 /// Rows of a page unless the question says otherwise.
 const DEFAULT_LIMIT: u32 = 100;
-/// Rows of a page at most.
-const MAX_LIMIT: u32 = 1_000;
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct QuotesQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// Only quotes that stand there: `created`, `sent`, `answered`, `failed`, `paid`, `abandoned`.
     state: Option<String>,
     /// Only quotes for shares of this user_identity, as lists show it.
     name: Option<String>,
-    /// Rows of a page; 100 if absent, at most 1,000.
+    /// Rows of a page; 100 if absent, at most 1,000. In CSV 10,000.
     limit: Option<u32>,
     /// `next_cursor` of the page before, with the same question otherwise.
     cursor: Option<String>,
@@ -90,6 +88,10 @@ impl Table for Quotes {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// Quotes with their lives, the latest first.
@@ -98,16 +100,16 @@ impl Table for Quotes {
 pub(super) async fn quotes(
     State(state): State<AppState>,
     Query(asked): Query<QuotesQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
     let stands = asked.state.as_deref().map(|name| {
         QuoteState::from_name(name).ok_or_else(|| Problem::bad_request(format!("no quote stands at `{name}`")))
     });
     let stands = stands.transpose()?;
-    let before = asked.cursor.as_deref().map(place).transpose()?;
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+    let before = cursor::read(asked.cursor.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
     let redaction = std::sync::Arc::clone(&state.redaction);
-    let format = asked.format.clone();
     let (publisher, mut quotes) = state
         .history
         .read(move |history| {
@@ -117,59 +119,27 @@ pub(super) async fn quotes(
                 .map(|name| real_name(history, &publisher, WorkerKind::Identity, name, &redaction))
                 .transpose()?;
             let filter = QuoteFilter { state: stands, identity, before };
-            let quotes = history.quote_page(&publisher, &filter, limit)?;
+            let quotes = history.quote_page(&publisher, &filter, limit + 1)?;
             Ok((publisher, quotes))
         })
         .await?;
-    let last = quotes.last().filter(|_| quotes.len() == limit as usize);
-    let next_cursor = last.map(|quote| format!("{}-{}", quote.place.noted_ms, quote.place.number));
+    let next_cursor = cursor::cut(&mut quotes, limit, |last| last.place);
     state.redaction.quotes(&publisher, &mut quotes);
-    table(&Quotes { publisher, quotes, next_cursor }, format.as_deref(), &headers)
-}
-
-fn place(cursor: &str) -> Result<QuotePlace, Problem> {
-    let (noted_ms, number) = cursor.split_once('-').unwrap_or_default();
-    match (noted_ms.parse(), number.parse()) {
-        (Ok(noted_ms), Ok(number)) => Ok(QuotePlace { noted_ms, number }),
-        _ => Err(Problem::bad_request("`cursor` is not one that was given out")),
-    }
-}
-
-#[derive(Debug, Deserialize, utoipa::IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(super) struct ReportQuery {
-    /// Name of the publisher; the most recently heard one if absent.
-    source: Option<String>,
-    /// Length of the window, such as `1h`; `24h` if absent.
-    window: Option<String>,
-}
-
-/// What became of the quotes: by state, with their latencies and failures.
-#[utoipa::path(get, path = "/api/v1/quotes/report", tag = "quotes", params(ReportQuery),
-    responses((status = 200, body = QuoteReport), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn quote_report(State(state): State<AppState>, Query(asked): Query<ReportQuery>) -> Answered {
-    let window_ms = length(asked.window.as_deref().unwrap_or("24h"))?;
-    let now_ms = state.now_ms();
-    let report = state
-        .history
-        .read(move |history| {
-            let publisher = some_publisher(history, asked.source.as_deref())?;
-            history.quote_report(&publisher, window_ms, now_ms)
-        })
-        .await?;
-    json(&report)
+    form.table(&Quotes { publisher, quotes, next_cursor })
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct EhashQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// What it is summed by; `identity` if absent.
     #[param(inline)]
     by: Option<EhashBy>,
-    /// Rows at most; 100 if absent, at most 1,000.
+    /// Rows of a page; 100 if absent, at most 1,000. In CSV 10,000.
     limit: Option<u32>,
+    /// `next_cursor` of the page before, with the same question otherwise.
+    cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
     format: Option<String>,
 }
@@ -193,6 +163,8 @@ pub(super) struct Ehash {
     publisher: String,
     /// The most first.
     ehash: Vec<EhashView>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
 impl Table for Ehash {
@@ -211,40 +183,46 @@ impl Table for Ehash {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// Whose shares gave how much ehash.
 #[utoipa::path(get, path = "/api/v1/ehash", tag = "quotes", params(EhashQuery),
     responses((status = 200, body = Ehash), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn ehash(
-    State(state): State<AppState>,
-    Query(asked): Query<EhashQuery>,
-    headers: HeaderMap,
-) -> Answered {
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
+pub(super) async fn ehash(State(state): State<AppState>, Query(asked): Query<EhashQuery>, asking: Asking) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
     let by = match asked.by {
         None | Some(EhashBy::Identity) => EhashOf::Identity,
         Some(EhashBy::Downstream) => EhashOf::Downstream,
         Some(EhashBy::Channel) => EhashOf::Channel,
     };
-    let mut answer = state
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let (publisher, mut ehash) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            Ok(Ehash { ehash: history.ehash(&publisher, by, limit)?, publisher })
+            let ehash = history.ehash(&publisher, by, &part)?;
+            Ok((publisher, ehash))
         })
         .await?;
-    state.redaction.ehash(&answer.publisher, &mut answer.ehash);
-    table(&answer, asked.format.as_deref(), &headers)
+    let next_cursor = cursor::cut(&mut ehash, limit, |last| last.place);
+    state.redaction.ehash(&publisher, &mut ehash);
+    form.table(&Ehash { publisher, ehash, next_cursor })
 }
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct BlocksQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
-    /// Rows at most; 100 if absent, at most 1,000.
+    /// Rows of a page; 100 if absent, at most 1,000. In CSV 10,000.
     limit: Option<u32>,
+    /// `next_cursor` of the page before, with the same question otherwise.
+    cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
     format: Option<String>,
 }
@@ -256,6 +234,8 @@ pub(super) struct Blocks {
     publisher: String,
     /// The latest first.
     blocks: Vec<BlockView>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
 impl Table for Blocks {
@@ -271,6 +251,10 @@ impl Table for Blocks {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// Blocks that the publisher found: not those that the network found without it.
@@ -279,16 +263,20 @@ impl Table for Blocks {
 pub(super) async fn blocks(
     State(state): State<AppState>,
     Query(asked): Query<BlocksQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
-    let limit = limit(asked.limit, DEFAULT_LIMIT, MAX_LIMIT)?;
-    let mut answer = state
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let (publisher, mut blocks) = state
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            Ok(Blocks { blocks: history.blocks(&publisher, limit)?, publisher })
+            let blocks = history.blocks(&publisher, &part)?;
+            Ok((publisher, blocks))
         })
         .await?;
-    state.redaction.blocks(&answer.publisher, &mut answer.blocks);
-    table(&answer, asked.format.as_deref(), &headers)
+    let next_cursor = cursor::cut(&mut blocks, limit, |last| last.place);
+    state.redaction.blocks(&publisher, &mut blocks);
+    form.table(&Blocks { publisher, blocks, next_cursor })
 }

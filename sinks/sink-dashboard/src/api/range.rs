@@ -3,6 +3,7 @@
 use serde::Deserialize;
 use sink_sqlite::History;
 use sink_sqlite::query::{QueryError, Subject};
+use stats_sv2::Role;
 
 use super::problem::Problem;
 use crate::live::message::WorkerKind;
@@ -87,7 +88,8 @@ pub(crate) fn limit<T: Ord + Copy + From<u8>>(asked: Option<T>, usual: T, most: 
     }
 }
 
-/// The publisher that is asked about: the named one, or else the most recently heard of those that `fits`.
+/// The publisher that is asked about: the named one, or else the first that was heard of those that `fits`. Whoever is heard
+/// later does not change what a question is about.
 pub(crate) fn publisher(
     history: &History,
     asked: Option<&str>,
@@ -105,9 +107,14 @@ pub(crate) fn publisher(
     }
 }
 
+/// Whether a publisher of this role has miners, or others that mine for it: what most questions are about.
+pub(crate) fn has_miners(role: &str) -> bool {
+    role != Role::Mint.name() && role != Role::JdServer.name()
+}
+
 /// The publisher that is asked about, where there must be one.
 pub(crate) fn some_publisher(history: &History, asked: Option<&str>) -> Result<String, QueryError> {
-    publisher(history, asked, |_| true)?
+    publisher(history, asked, has_miners)?
         .ok_or_else(|| QueryError::UnknownPublisher { publisher: NONE_HEARD.to_owned() })
 }
 

@@ -1,7 +1,8 @@
 //! `/api/v1/series` and `/api/v1/rejects`: a range of time, point by point or as a whole.
 
+use std::cmp::Reverse;
+
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{History, QueryError, RejectsView, SeriesAnswer, SeriesQuery};
 
@@ -9,13 +10,16 @@ use super::csv::{Rows, Table};
 use super::problem::Problem;
 use super::query::Query;
 use super::range::{AskedSubject, Range, SubjectKind, some_publisher};
-use super::shape::{Answered, table};
+use super::shape::{Answered, Asking};
 use crate::state::AppState;
+
+/// The range since the history began.
+const EVER: &str = "all";
 
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct RangeQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// What it is about; all channels of a pool or all miners of a translator if absent.
     #[param(inline)]
@@ -24,7 +28,8 @@ pub(super) struct RangeQuery {
     name: Option<String>,
     /// The number, for `downstream` and `miner_connection`.
     id: Option<u32>,
-    /// Length up to `to`, such as `1h`, `6h`, `24h`, `7d`, `30d`, `1y`; `24h` if absent.
+    /// Length up to `to`, such as `1h`, `6h`, `24h`, `7d`, `30d`, `1y`; `24h` if absent. For rejects also `all`: since the
+    /// history began.
     range: Option<String>,
     /// Start, in Unix milliseconds, instead of `range`.
     from: Option<u64>,
@@ -79,12 +84,8 @@ impl Table for Series {
 /// its 95 % interval, the fraction of it that was observed, and its shares. A gap is a point whose values are null.
 #[utoipa::path(get, path = "/api/v1/series", tag = "series", params(RangeQuery),
     responses((status = 200, body = Series), (status = "default", body = Problem, content_type = "application/problem+json")))]
-pub(super) async fn series(
-    State(state): State<AppState>,
-    Query(asked): Query<RangeQuery>,
-    headers: HeaderMap,
-) -> Answered {
-    answer(&state, asked, &headers, |history, query| {
+pub(super) async fn series(State(state): State<AppState>, Query(asked): Query<RangeQuery>, asking: Asking) -> Answered {
+    answer(&state, asked, asking, |history, query| {
         let publisher = query.publisher.clone();
         Ok(Series { publisher, unit: "H/s", series: history.series(query)? })
     })
@@ -105,7 +106,10 @@ impl Table for Rejects {
 
     fn rows(&self, rows: &mut Rows) {
         rows.row(["accepted".into(), self.rejects.accepted.into()]);
-        for (reason, count) in &self.rejects.by_reason {
+        let mut reasons: Vec<_> = self.rejects.by_reason.iter().collect();
+        // The most frequent first, as on pages.
+        reasons.sort_by_key(|(reason, count)| (Reverse(**count), **reason));
+        for (reason, count) in reasons {
             rows.row([(*reason).into(), (*count).into()]);
         }
     }
@@ -117,25 +121,42 @@ impl Table for Rejects {
 pub(super) async fn rejects(
     State(state): State<AppState>,
     Query(asked): Query<RangeQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
-    answer(&state, asked, &headers, |history, query| {
+    if asked.range.as_deref() == Some(EVER) && asked.from.is_none() && asked.to.is_none() {
+        return rejects_ever(&state, asked, asking).await;
+    }
+    answer(&state, asked, asking, |history, query| {
         let publisher = query.publisher.clone();
         Ok(Rejects { publisher, rejects: history.rejects(query)? })
     })
     .await
 }
 
+/// Since the history began.
+async fn rejects_ever(state: &AppState, asked: RangeQuery, asking: Asking) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
+    let about = AskedSubject::new(asked.subject, asked.name, asked.id)?;
+    let (redaction, now_ms) = (std::sync::Arc::clone(&state.redaction), state.now_ms());
+    let read = state.history.read(move |history| {
+        let publisher = some_publisher(history, asked.source.as_deref())?;
+        let subject = about.find(history, &publisher, &redaction)?;
+        let rejects = history.rejects_ever(&publisher, &subject, now_ms).map_err(|error| about.blamed(error))?;
+        Ok(Rejects { publisher, rejects })
+    });
+    form.table(&read.await?)
+}
+
 /// What `ask` finds for the subject and the range that are asked about, as a table.
 async fn answer<T: Serialize + Table + Send + 'static>(
     state: &AppState,
     asked: RangeQuery,
-    headers: &HeaderMap,
+    asking: Asking,
     ask: impl FnOnce(&History, &SeriesQuery) -> Result<T, QueryError> + Send + 'static,
 ) -> Answered {
     let Range { from_ms, to_ms } = asked.range(state.now_ms())?;
     let about = AskedSubject::new(asked.subject, asked.name, asked.id)?;
-    let format = asked.format.clone();
+    let form = asking.form(asked.format.as_deref())?;
     let redaction = std::sync::Arc::clone(&state.redaction);
     let answer = state
         .history
@@ -147,5 +168,5 @@ async fn answer<T: Serialize + Table + Send + 'static>(
             ask(history, &query).map_err(|error| about.blamed(error))
         })
         .await?;
-    table(&answer, format.as_deref(), headers)
+    form.table(&answer)
 }

@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::http::StatusCode;
-use mining_stats::reading::STALE_AFTER_MS;
 use serde::Serialize;
 use serde_json::Value;
 use sidecar_core::NotReady;
@@ -45,11 +44,7 @@ impl Health {
             .iter()
             .map(|publisher| {
                 let silent_ms = now_ms.saturating_sub(publisher.last_event_ms);
-                let state = match silent_ms > STALE_AFTER_MS {
-                    _ if !publisher.has_session => SourceState::Ended,
-                    true => SourceState::Stale,
-                    false => SourceState::Live,
-                };
+                let state = SourceState::of(publisher.has_session, silent_ms);
                 SourceHealth { publisher: publisher.publisher.clone(), state, silent_ms }
             })
             .collect();
@@ -76,10 +71,14 @@ pub(super) async fn health(State(state): State<AppState>) -> Answered {
 #[utoipa::path(get, path = "/api/v1/pipeline", tag = "status",
     responses((status = 200, body = Object), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn pipeline(State(state): State<AppState>) -> Answered {
-    let report = pipeline_report(&state)
+    json(&report(&state).await?)
+}
+
+/// The pipeline now, without what must be left out.
+pub(super) async fn report(state: &AppState) -> Result<Value, Problem> {
+    pipeline_report(state)
         .await
-        .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is not running yet, or no more"))?;
-    json(&report)
+        .ok_or_else(|| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the pipeline is not running yet, or no more"))
 }
 
 /// What of the sidecar is not ready, as it may be shown. While the pipeline starts or stops it says nothing, and nothing is

@@ -1,17 +1,15 @@
 //! `/api/v1/summary` and `/api/v1/sources`.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::{Overview, SourceView};
+use sink_sqlite::query::{Overview, Part, SourceLine};
 
 use super::csv::{Rows, Table};
+use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
-use super::shape::{Answered, json, table};
+use super::shape::{Answered, Asking, MAX_PAGE, json};
 use crate::live::message::SourceState;
-use crate::live::updater::source_state;
-use crate::online::Online;
 use crate::state::AppState;
 
 /// Everything at a glance: each source with its state, its hashrate over `1m 5m 15m 1h 6h 1d 7d` with 95 % intervals, its
@@ -22,10 +20,16 @@ pub(super) async fn summary(State(state): State<AppState>) -> Answered {
     json(&*state.overview().await?)
 }
 
-/// Options of every table.
+/// Rows of a page unless the question says otherwise.
+const DEFAULT_LIMIT: u32 = 100;
+
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
-pub(super) struct TableQuery {
+pub(super) struct SourcesQuery {
+    /// Rows of a page; 100 if absent, at most 1,000. In CSV 10,000.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
     format: Option<String>,
 }
@@ -33,59 +37,21 @@ pub(super) struct TableQuery {
 /// The publishers.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Sources {
-    /// The most recently heard first.
+    /// By name.
     sources: Vec<Source>,
     /// Publishers that are known in all.
     total: u64,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
 }
 
 /// A publisher in one line.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(super) struct Source {
-    /// Its name.
-    publisher: String,
-    /// What kind of program it is: `pool`, `proxy`, ...
-    #[schema(value_type = String)]
-    role: &'static str,
-    /// Name and version of the program; untrusted text.
-    vendor: String,
+    #[serde(flatten)]
+    line: SourceLine,
     /// Whether it is there.
     state: SourceState,
-    /// When it was first heard.
-    first_seen_ms: u64,
-    /// Time of its last event or heartbeat.
-    last_event_ms: u64,
-    /// Open downstream connections.
-    downstreams: u64,
-    /// Open channels.
-    channels_open: u64,
-    /// Connected SV1 miners.
-    miners_open: u64,
-    /// Worker names with at least one open channel or connection.
-    workers_online: u64,
-    /// Events that it dropped, by its own count.
-    events_dropped: u64,
-    /// Events whose numbers will never come.
-    events_missing: u64,
-}
-
-impl Source {
-    fn of(source: &SourceView, online: &Online, now_ms: u64) -> Self {
-        Self {
-            publisher: source.publisher.clone(),
-            role: source.role,
-            vendor: source.vendor.clone(),
-            state: source_state(source, now_ms),
-            first_seen_ms: source.first_seen_ms,
-            last_event_ms: source.last_event_ms,
-            downstreams: source.downstreams,
-            channels_open: source.channels_open,
-            miners_open: source.miners_open,
-            workers_online: online.of(&source.publisher),
-            events_dropped: source.events_dropped,
-            events_missing: source.events_missing,
-        }
-    }
 }
 
 impl Table for Sources {
@@ -100,40 +66,54 @@ impl Table for Sources {
         "channels_open",
         "miners_open",
         "workers_online",
+        "workers_silent",
         "events_dropped",
         "events_missing",
     ];
 
     fn rows(&self, rows: &mut Rows) {
-        for source in &self.sources {
+        for Source { line, state } in &self.sources {
             rows.row([
-                (&source.publisher).into(),
-                source.role.into(),
-                (&source.vendor).into(),
-                source.state.name().into(),
-                source.first_seen_ms.into(),
-                source.last_event_ms.into(),
-                source.downstreams.into(),
-                source.channels_open.into(),
-                source.miners_open.into(),
-                source.workers_online.into(),
-                source.events_dropped.into(),
-                source.events_missing.into(),
+                (&line.publisher).into(),
+                line.role.into(),
+                (&line.vendor).into(),
+                state.name().into(),
+                line.first_seen_ms.into(),
+                line.last_event_ms.into(),
+                line.downstreams.into(),
+                line.channels_open.into(),
+                line.miners_open.into(),
+                line.workers_online.into(),
+                line.workers_silent.into(),
+                line.events_dropped.into(),
+                line.events_missing.into(),
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
-/// The publishers in short.
-#[utoipa::path(get, path = "/api/v1/sources", tag = "status", params(TableQuery),
+/// The publishers in short, by name.
+#[utoipa::path(get, path = "/api/v1/sources", tag = "status", params(SourcesQuery),
     responses((status = 200, body = Sources), (status = "default", body = Problem, content_type = "application/problem+json")))]
 pub(super) async fn sources(
     State(state): State<AppState>,
-    Query(asked): Query<TableQuery>,
-    headers: HeaderMap,
+    Query(asked): Query<SourcesQuery>,
+    asking: Asking,
 ) -> Answered {
-    let overview = state.overview().await?;
-    let online = state.online(&overview).await?;
-    let sources = overview.sources.iter().map(|source| Source::of(source, &online, overview.now_ms)).collect();
-    table(&Sources { sources, total: overview.sources_total }, asked.format.as_deref(), &headers)
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let now_ms = state.now_ms();
+    let (mut lines, total) =
+        state.history.read(move |history| Ok((history.sources(now_ms, &part)?, history.sources_total()?))).await?;
+    let next_cursor = cursor::cut(&mut lines, limit, |last| last.publisher.clone());
+    let sources = lines.into_iter().map(|line| {
+        let state = SourceState::of(line.has_session, now_ms.saturating_sub(line.last_event_ms));
+        Source { line, state }
+    });
+    form.table(&Sources { sources: sources.collect(), total, next_cursor })
 }

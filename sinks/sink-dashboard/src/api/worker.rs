@@ -1,15 +1,15 @@
-//! `/api/v1/worker` and `/api/v1/worker/shares`: one worker. Its name is a parameter, since it may hold anything.
+//! `/api/v1/worker`, `/api/v1/worker/connections` and `/api/v1/worker/shares`: one worker. Its name is a parameter, since it may hold anything.
 
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
-use sink_sqlite::query::WorkerDetail;
+use sink_sqlite::query::{Part, PastConnection, WorkerDetail};
 
 use super::csv::{Rows, Table};
+use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
 use super::range::{AskedSubject, named, real_name, some_publisher};
-use super::shape::{Answered, json, table};
+use super::shape::{Answered, Asking, MAX_PAGE, json};
 use crate::live::message::WorkerKind;
 use crate::live::recent::RecentShare;
 use crate::state::AppState;
@@ -20,7 +20,7 @@ const MAX_CONNECTIONS: u32 = 100;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WorkerQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// What the name stands for.
     #[param(inline)]
@@ -95,10 +95,10 @@ impl Table for Shares {
 pub(super) async fn shares(
     State(state): State<AppState>,
     Query(asked): Query<WorkerQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
     let (redaction, kind) = (std::sync::Arc::clone(&state.redaction), asked.kind);
-    let format = asked.format.clone();
     let (publisher, name) = state
         .history
         .read(move |history| {
@@ -108,5 +108,101 @@ pub(super) async fn shares(
         })
         .await?;
     let shares = state.live.recent_shares(&publisher, kind, &name);
-    table(&Shares { publisher, shares }, format.as_deref(), &headers)
+    form.table(&Shares { publisher, shares })
+}
+
+/// Rows of a page unless the question says otherwise.
+const DEFAULT_LIMIT: u32 = 100;
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+pub(super) struct WorkerConnectionsQuery {
+    /// Name of the publisher; the one that was heard first if absent.
+    source: Option<String>,
+    /// What the name stands for.
+    #[param(inline)]
+    kind: WorkerKind,
+    /// The name, as lists show it.
+    name: String,
+    /// Rows of a page; 100 if absent, at most 1,000. In CSV 10,000.
+    limit: Option<u32>,
+    /// `next_cursor` of the page before, with the same question otherwise.
+    cursor: Option<String>,
+    /// `json` or `csv`; without it `Accept` decides.
+    format: Option<String>,
+}
+
+/// The connections of a worker.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub(super) struct WorkerConnections {
+    /// The publisher.
+    publisher: String,
+    /// The latest first.
+    connections: Vec<PastConnection>,
+    /// What to give as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+impl Table for WorkerConnections {
+    const COLUMNS: &'static [&'static str] = &[
+        "connection_id",
+        "channel_id",
+        "address",
+        "program",
+        "opened_ms",
+        "closed_ms",
+        "reason",
+        "difficulty",
+        "accepted",
+        "rejected",
+    ];
+
+    fn rows(&self, rows: &mut Rows) {
+        for row in &self.connections {
+            rows.row([
+                row.connection_id.into(),
+                row.channel_id.into(),
+                (&row.address).into(),
+                (&row.program).into(),
+                row.opened_ms.into(),
+                row.closed_ms.into(),
+                row.reason.as_deref().into(),
+                row.difficulty.into(),
+                row.accepted.into(),
+                row.rejected.into(),
+            ]);
+        }
+    }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
+}
+
+/// The channels or connections of a worker that the history still has, open or not.
+#[utoipa::path(get, path = "/api/v1/worker/connections", tag = "workers", params(WorkerConnectionsQuery),
+    responses((status = 200, body = WorkerConnections), (status = "default", body = Problem, content_type = "application/problem+json")))]
+pub(super) async fn connections(
+    State(state): State<AppState>,
+    Query(asked): Query<WorkerConnectionsQuery>,
+    asking: Asking,
+) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, MAX_PAGE)?;
+    let part = Part { after: cursor::read(asked.cursor.as_deref())?, skip: 0, limit: limit + 1 };
+    let (redaction, kind) = (std::sync::Arc::clone(&state.redaction), asked.kind);
+    let (publisher, mut connections) = state
+        .history
+        .read(move |history| {
+            let publisher = some_publisher(history, asked.source.as_deref())?;
+            let name = real_name(history, &publisher, kind, asked.name.clone(), &redaction)?;
+            let connections = history
+                .worker_connections(&publisher, &named(kind, name), &part)
+                .map_err(|error| AskedSubject::Worker(kind, asked.name).blamed(error))?;
+            Ok((publisher, connections))
+        })
+        .await?;
+    let next_cursor = cursor::cut(&mut connections, limit, |last| last.place);
+    state.redaction.past_connections(&mut connections);
+    form.table(&WorkerConnections { publisher, connections, next_cursor })
 }

@@ -1,27 +1,24 @@
 //! `/api/v1/workers`: the list of user identities and miners, sorted, searched and cut into pages.
 
-use std::cmp::Ordering;
-
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::query::{QueryError, SeriesQuery, WorkerView};
 
-use super::csv::{Rows, Table};
+use super::csv::{Format, Rows, Table, window};
+use super::cursor;
 use super::problem::Problem;
 use super::query::Query;
-use super::range::{length, limit, named};
-use super::shape::{Answered, table};
+use super::range::{length, named, some_publisher};
+use super::shape::{Answered, Asking, MAX_PAGE};
 use crate::live::message::WorkerKind;
 use crate::state::AppState;
 use crate::worker_list::WorkerList;
+use crate::worker_list::selection::{Column, Hidden, Order, Place, Selection};
 
 /// Rows of a page unless the question says otherwise.
-const DEFAULT_LIMIT: usize = 100;
-/// Rows of a page at most.
-const MAX_LIMIT: usize = 1_000;
+const DEFAULT_LIMIT: u32 = 100;
 /// Rows of a page with sparklines at most: each is a series of its own.
-const MAX_SPARKLINES: usize = 200;
+const MAX_SPARKLINES: u32 = 200;
 /// Points of a sparkline at most.
 const SPARK_POINTS: u64 = 48;
 /// What a sparkline shows.
@@ -32,7 +29,7 @@ const DEFAULT_WINDOW: &str = "15m";
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct WorkersQuery {
-    /// Name of the publisher; the most recently heard one if absent.
+    /// Name of the publisher; the one that was heard first if absent.
     source: Option<String>,
     /// Window of the hashrate, such as `5m`, `1h` or `1d`; `15m` if absent.
     window: Option<String>,
@@ -44,49 +41,18 @@ pub(super) struct WorkersQuery {
     order: Option<Order>,
     /// Text that the name must contain, in any case.
     q: Option<String>,
-    /// Leave out workers without an open connection.
-    #[serde(default)]
-    hide_offline: bool,
-    /// Add the hashrate of the last day in at most 48 points; pages then have at most 200 rows.
+    /// Leave out who is not online.
+    #[param(inline)]
+    hide: Option<Hidden>,
+    /// Add the hashrate of the last day in at most 48 points; pages then have at most 200 rows. Not in CSV.
     #[serde(default)]
     sparkline: bool,
-    /// Rows of a page; 100 if absent, at most 1,000.
-    limit: Option<usize>,
+    /// Rows of a page; 100 if absent, at most 1,000. In CSV 10,000.
+    limit: Option<u32>,
     /// `next_cursor` of the page before, with the same question otherwise.
     cursor: Option<String>,
     /// `json` or `csv`; without it `Accept` decides.
     format: Option<String>,
-}
-
-/// Columns to sort by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Column {
-    /// The name.
-    Name,
-    /// The measured hashrate over the window; workers without a measurement stand below those with one.
-    #[default]
-    Hashrate,
-    /// Accepted shares since the history began.
-    Accepted,
-    /// Rejected shares since the history began.
-    Rejected,
-    /// The best share.
-    BestShare,
-    /// The last accepted share.
-    LastShare,
-    /// When it first appeared.
-    FirstSeen,
-}
-
-/// Which end comes first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Order {
-    /// The least first.
-    Asc,
-    /// The greatest first.
-    Desc,
 }
 
 /// A page of workers.
@@ -121,6 +87,7 @@ impl Table for Workers {
         "name",
         "is_miner",
         "open",
+        "presence",
         "first_seen_ms",
         "last_share_ms",
         "window",
@@ -142,20 +109,21 @@ impl Table for Workers {
 
     fn rows(&self, rows: &mut Rows) {
         for Worker { worker, .. } in &self.workers {
-            let estimate = worker.window.reading.measured();
+            let [window, observed, rate, low, high, accepted, rejected] = window(Some(&worker.window));
             rows.row([
                 (&worker.name).into(),
                 worker.is_miner.into(),
                 worker.open.into(),
+                worker.presence.name().into(),
                 worker.first_seen_ms.into(),
                 worker.last_share_ms.into(),
-                (&worker.window.window).into(),
-                worker.window.observed_ms.into(),
-                estimate.map(|estimate| estimate.rate.hashes_per_second()).into(),
-                estimate.map(|estimate| estimate.low.hashes_per_second()).into(),
-                estimate.map(|estimate| estimate.high.hashes_per_second()).into(),
-                worker.window.accepted.into(),
-                worker.window.rejected.into(),
+                window,
+                observed,
+                rate,
+                low,
+                high,
+                accepted,
+                rejected,
                 worker.difficulty.into(),
                 worker.declared_hashrate.into(),
                 worker.totals.accepted.into(),
@@ -167,6 +135,10 @@ impl Table for Workers {
             ]);
         }
     }
+
+    fn next_cursor(&self) -> Option<String> {
+        self.next_cursor.clone()
+    }
 }
 
 /// User identities of a pool, and SV1 miners of a translator: over all their connections and reconnects, each once.
@@ -175,19 +147,25 @@ impl Table for Workers {
 pub(super) async fn workers(
     State(state): State<AppState>,
     Query(asked): Query<WorkersQuery>,
-    headers: HeaderMap,
+    asking: Asking,
 ) -> Answered {
+    let form = asking.form(asked.format.as_deref())?;
     let window_ms = length(asked.window.as_deref().unwrap_or(DEFAULT_WINDOW))?;
-    let start = asked.cursor.as_deref().map_or(Ok(0), |cursor| {
-        cursor.parse::<usize>().map_err(|_| Problem::bad_request("`cursor` is not one that was given out"))
-    })?;
-    let most = if asked.sparkline { MAX_SPARKLINES } else { MAX_LIMIT };
-    let page_size = limit(asked.limit, DEFAULT_LIMIT, most)?;
-    let list = state.worker_list(asked.source.clone(), window_ms).await?;
-    let rows = select(&list.workers, &asked);
-    let next = start.saturating_add(page_size);
-    let page: Vec<usize> = rows.iter().copied().skip(start).take(page_size).collect();
-    let sparklines = match asked.sparkline {
+    let selection = Selection::new(asked.sort, asked.order, asked.q.as_deref(), asked.hide);
+    let after: Option<Place> = cursor::read(asked.cursor.as_deref())?;
+    if after.as_ref().is_some_and(|place| !selection.has(place)) {
+        return Err(cursor::unknown());
+    }
+    let has_sparklines = asked.sparkline && form.format == Format::Json;
+    let limit = form.rows(asked.limit, DEFAULT_LIMIT, if has_sparklines { MAX_SPARKLINES } else { MAX_PAGE })?;
+    let publisher = state.history.read(move |history| some_publisher(history, asked.source.as_deref())).await?;
+    let list = state.worker_list(publisher, window_ms).await?;
+    let rows = selection.of(&list.workers);
+    // Not so many rows on but behind the last one of the page before: what moves in between moves no other row.
+    let start = after.map_or(0, |place| rows.partition_point(|row| !selection.is_behind(&list.workers[*row], &place)));
+    let mut page: Vec<usize> = rows[start..].iter().copied().take(limit as usize + 1).collect();
+    let next_cursor = cursor::cut(&mut page, limit, |last| selection.place(&list.workers[*last]));
+    let sparklines = match has_sparklines {
         true => sparklines(&state, &list, &page).await?.into_iter().map(Some).collect(),
         false => vec![None; page.len()],
     };
@@ -200,45 +178,11 @@ pub(super) async fn workers(
         publisher: list.publisher.clone(),
         matched: rows.len() as u64,
         total: list.total,
-        is_cut: list.total > list.workers.len() as u64,
+        is_cut: list.is_cut(),
         workers,
-        next_cursor: (next < rows.len()).then(|| next.to_string()),
+        next_cursor,
     };
-    table(&answer, asked.format.as_deref(), &headers)
-}
-
-/// The places of the rows that are asked for, in their order. Names are those that are shown: a search must not tell a
-/// name that is hidden.
-fn select(workers: &[WorkerView], asked: &WorkersQuery) -> Vec<usize> {
-    let wanted = asked.q.as_deref().unwrap_or_default().to_lowercase();
-    let is_wanted = |worker: &WorkerView| {
-        (wanted.is_empty() || worker.name.to_lowercase().contains(&wanted)) && !(asked.hide_offline && worker.open == 0)
-    };
-    let mut rows: Vec<usize> = (0..workers.len()).filter(|index| is_wanted(&workers[*index])).collect();
-    let sort = asked.sort.unwrap_or_default();
-    let order = asked.order.unwrap_or(if sort == Column::Name { Order::Asc } else { Order::Desc });
-    rows.sort_by(|a, b| {
-        let (a, b) = (&workers[*a], &workers[*b]);
-        let by_column = compare(a, b, sort);
-        let by_column = if order == Order::Desc { by_column.reverse() } else { by_column };
-        // Names break ties, so that rows never swap between two looks.
-        by_column.then_with(|| (&a.name, a.is_miner).cmp(&(&b.name, b.is_miner)))
-    });
-    rows
-}
-
-fn compare(a: &WorkerView, b: &WorkerView, sort: Column) -> Ordering {
-    let rate = |worker: &WorkerView| worker.window.reading.measured().map(|estimate| estimate.rate.hashes_per_second());
-    let floats = |a: Option<f64>, b: Option<f64>| a.partial_cmp(&b).unwrap_or(Ordering::Equal);
-    match sort {
-        Column::Name => a.name.to_lowercase().cmp(&b.name.to_lowercase()),
-        Column::Hashrate => floats(rate(a), rate(b)),
-        Column::Accepted => a.totals.accepted.cmp(&b.totals.accepted),
-        Column::Rejected => a.totals.rejected.cmp(&b.totals.rejected),
-        Column::BestShare => floats(a.totals.best_share_difficulty, b.totals.best_share_difficulty),
-        Column::LastShare => a.last_share_ms.cmp(&b.last_share_ms),
-        Column::FirstSeen => a.first_seen_ms.cmp(&b.first_seen_ms),
-    }
+    form.table(&answer)
 }
 
 /// The hashrate of the last day of the workers at these places.

@@ -7,7 +7,7 @@ use sink_sqlite::query::{Overview, SourceView};
 
 use crate::config::SourceFacts;
 
-/// The publisher that the pool's side of the pages is about: the named one, else the most recently heard that `fits`.
+/// The publisher that the pool's side of the pages is about: the named one, else the first that was heard of those that `fits`.
 pub(super) fn choose<'o>(
     overview: &'o Overview,
     asked: Option<&str>,
@@ -15,7 +15,7 @@ pub(super) fn choose<'o>(
 ) -> Option<&'o SourceView> {
     match asked {
         Some(name) => overview.sources.iter().find(|source| source.publisher == name),
-        None => overview.sources.iter().find(|source| fits(source)).or(overview.sources.first()),
+        None => overview.sources.iter().min_by_key(|source| (!fits(source), source.first_seen_ms, &source.publisher)),
     }
 }
 

@@ -5,7 +5,7 @@ use mining_stats::{Hashrate, text};
 use rustc_hash::FxHashMap;
 use serde::{Deserialize, Serialize};
 use sink_sqlite::History;
-use sink_sqlite::query::{MAX_ROWS, QueryError};
+use sink_sqlite::query::{MAX_ROWS, Part, QueryError};
 
 use super::pool::short_time;
 use crate::api::problem::Problem;
@@ -17,7 +17,7 @@ use crate::state::AppState;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct MinersQuery {
-    /// Name of the publisher; the most recently heard translator, or else pool, if absent.
+    /// Name of the publisher; the translator, or else pool, that was heard first if absent.
     source: Option<String>,
     /// Window of the hashrates, up to now; the last 5 minutes if absent.
     hours: Option<f64>,
@@ -80,7 +80,7 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
             let Some(publisher) = publisher(history, asked.source.as_deref(), |role| role == "proxy")? else {
                 return Ok(None);
             };
-            let connections = history.connections(&publisher, MAX_ROWS)?;
+            let connections = history.connections(&publisher, now_ms, &Part::first(MAX_ROWS))?;
             let totals = history.open_totals(&publisher)?;
             let rates = rates(history, &publisher, now_ms - range.from_ms, now_ms)?;
             Ok(Some((publisher, connections, totals, rates)))

@@ -4,7 +4,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 use sidecar_core::ErrorChain;
-use sink_sqlite::query::{DownstreamView, MAX_ROWS, SourceView, Totals};
+use sink_sqlite::query::{DownstreamView, MAX_ROWS, Part, SourceView, Totals};
 
 use super::facts::{Facts, Service, choose};
 use crate::api::problem::Problem;
@@ -21,7 +21,7 @@ const REQUIRES_WORK_SELECTION: u32 = 1 << 1;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[into_params(parameter_in = Query)]
 pub(super) struct SourceQuery {
-    /// Name of the publisher; the most recently heard pool (or translator, where the path is about one) if absent.
+    /// Name of the publisher; the pool (or translator, where the path is about one) that was heard first if absent.
     source: Option<String>,
 }
 
@@ -261,8 +261,9 @@ fn chosen<'o>(
 }
 
 async fn downstreams(state: &AppState, publisher: &str) -> Result<Vec<DownstreamView>, Problem> {
-    let publisher = publisher.to_owned();
-    let mut downstreams = state.history.read(move |history| history.downstreams(&publisher, MAX_ROWS)).await?;
+    let (publisher, now_ms) = (publisher.to_owned(), state.now_ms());
+    let mut downstreams =
+        state.history.read(move |history| history.downstreams(&publisher, now_ms, &Part::first(MAX_ROWS))).await?;
     state.redaction.downstreams(&mut downstreams);
     Ok(downstreams)
 }

@@ -18,6 +18,7 @@
 
 use std::collections::BTreeMap;
 
+use mining_stats::reading::STALE_AFTER_MS;
 use serde::Serialize;
 use sink_sqlite::query::WindowReading;
 
@@ -90,9 +91,8 @@ pub(crate) struct SourceUpdate {
     pub(crate) channels_open: u64,
     /// Connected SV1 miners.
     pub(crate) miners_open: u64,
-    /// Worker names with at least one open channel or connection; null where this run has not been told the names of what
-    /// is open.
-    pub(crate) workers_online: Option<u64>,
+    /// Workers that are online, as lists of workers have it: connected, with a share lately, or just come.
+    pub(crate) workers_online: u64,
     /// Measured hashrate over `1m 5m 15m 1h 6h 1d 7d`, of the channels, or of the miners where there are no channels.
     pub(crate) windows: Vec<WindowReading>,
     /// Accepted shares since the history began.
@@ -125,6 +125,15 @@ pub(crate) enum SourceState {
 }
 
 impl SourceState {
+    /// Of a publisher, by whether it has an open session and how long it is silent.
+    pub(crate) const fn of(has_session: bool, silent_ms: u64) -> Self {
+        match silent_ms > STALE_AFTER_MS {
+            _ if !has_session => Self::Ended,
+            true => Self::Stale,
+            false => Self::Live,
+        }
+    }
+
     /// The name in JSON and CSV.
     pub(crate) const fn name(self) -> &'static str {
         match self {

@@ -371,8 +371,9 @@ impl Present {
         self.sources.iter_mut().for_each(Source::forget_changes);
     }
 
-    pub(crate) fn workers_online(&self, publisher: &str) -> u64 {
-        self.source(publisher).map_or(0, Source::online)
+    #[cfg(test)]
+    pub(crate) fn connected(&self, publisher: &str) -> u64 {
+        self.source(publisher).map_or(0, Source::connected)
     }
 
     pub(crate) fn recent_shares(&self, publisher: &str, kind: WorkerKind, name: &str) -> Vec<RecentShare> {

@@ -87,8 +87,6 @@ pub(crate) struct Source {
     names: FxHashMap<(WorkerKind, Arc<str>), u32>,
     /// Places of forgotten workers.
     free: Vec<u32>,
-    /// Workers with something open.
-    online: u64,
     /// Workers with shares since the last look.
     changed: Vec<u32>,
 }
@@ -110,7 +108,6 @@ impl Source {
             workers: Vec::new(),
             names: FxHashMap::default(),
             free: Vec::new(),
-            online: 0,
             changed: Vec::new(),
         }
     }
@@ -149,7 +146,6 @@ impl Source {
         let entry = self.workers.get_mut(worker as usize)?;
         entry.open += 1;
         let came = entry.open == 1;
-        self.online += u64::from(came);
         came.then_some(worker)
     }
 
@@ -158,9 +154,7 @@ impl Source {
         let open = self.open.remove(&connection)?;
         let worker = self.workers.get_mut(open.worker as usize)?;
         worker.open = worker.open.saturating_sub(1);
-        let went = worker.open == 0;
-        self.online -= u64::from(went);
-        went.then_some(open.worker)
+        (worker.open == 0).then_some(open.worker)
     }
 
     /// All channels of a downstream closed.
@@ -335,8 +329,10 @@ impl Source {
         self.names.get(&(kind, Arc::from(name))).and_then(|id| self.get(*id))
     }
 
-    pub(crate) fn online(&self) -> u64 {
-        self.online
+    /// Workers with something open.
+    #[cfg(test)]
+    pub(crate) fn connected(&self) -> u64 {
+        self.names.values().filter(|id| self.get(**id).is_some_and(|worker| worker.open > 0)).count() as u64
     }
 
     /// Workers with shares since the last look.

@@ -1,4 +1,4 @@
-//! The present: who is online, through reconnects, announcements and repeated deliveries.
+//! The present: who is connected, through reconnects, announcements and repeated deliveries.
 
 use std::sync::Arc;
 
@@ -90,13 +90,13 @@ impl Fed {
 }
 
 #[test]
-fn a_worker_is_online_while_any_connection_is_open() {
+fn a_worker_is_connected_while_any_connection_is_open() {
     let mut fed = Fed::new();
     fed.events(&[opened(1, "alice"), opened(2, "alice")]);
     fed.events(&[closed(1)]);
-    assert_eq!((fed.live.workers_online("pool-a"), fed.messages().len()), (1, 1), "up once, not down yet");
+    assert_eq!((fed.live.connected("pool-a"), fed.messages().len()), (1, 1), "up once, not down yet");
     fed.events(&[closed(2)]);
-    assert_eq!(fed.live.workers_online("pool-a"), 0);
+    assert_eq!(fed.live.connected("pool-a"), 0);
     assert!(fed.messages()[1].contains("\"down\""));
 }
 
@@ -119,9 +119,9 @@ fn an_announcement_opens_silently_and_closes_what_it_does_not_name() {
     let announced =
         fed.journal.announcement(&fed.session, &[begin.clone(), opened(1, "alice"), opened(2, "bob"), end.clone()]);
     fed.apply(&announced);
-    assert_eq!((fed.live.workers_online("pool-a"), fed.messages().len()), (2, 0));
+    assert_eq!((fed.live.connected("pool-a"), fed.messages().len()), (2, 0));
     fed.events(&[begin, opened(2, "bob"), end]);
-    assert_eq!(fed.live.workers_online("pool-a"), 1);
+    assert_eq!(fed.live.connected("pool-a"), 1);
     assert!(fed.messages()[0].contains("alice") && fed.messages()[0].contains("\"down\""));
 }
 
@@ -131,7 +131,7 @@ fn a_new_session_closes_what_the_old_one_had_open() {
     fed.events(&[opened(1, "alice"), opened(2, "bob")]);
     fed.session = SyntheticSession::new("pool-a", Role::Pool, 2);
     fed.events(&[opened(1, "bob")]);
-    assert_eq!(fed.live.workers_online("pool-a"), 1);
+    assert_eq!(fed.live.connected("pool-a"), 1);
 }
 
 #[test]
@@ -213,7 +213,7 @@ fn the_rest_of_a_replaced_session_changes_nothing() {
     fed.events(&[opened(1, "bob")]);
     let rest = fed.journal.append(&mut old, &[opened(2, "carol"), closed(1), share(1)]);
     fed.apply(&Arc::new(Record { finishing: true, ..Record::clone(&rest) }));
-    assert_eq!(fed.live.workers_online("pool-a"), 1);
+    assert_eq!(fed.live.connected("pool-a"), 1);
     assert!(fed.live.take_changes(10).0.is_empty());
     fed.events(&[share(1)]);
     assert_eq!(fed.live.take_changes(10).0[0].name, "bob");
@@ -227,10 +227,10 @@ fn who_went_makes_room_for_who_comes() {
     fed.events(&ids(0..all));
     fed.events(&[share(0), share(1)]);
     fed.events(&ids(all..all + 1));
-    assert_eq!(fed.live.workers_online("pool-a"), u64::from(all), "there is no room");
+    assert_eq!(fed.live.connected("pool-a"), u64::from(all), "there is no room");
     fed.events(&[closed(0), closed(2)]);
     fed.events(&ids(all..all + 3));
-    assert_eq!(fed.live.workers_online("pool-a"), u64::from(all));
+    assert_eq!(fed.live.connected("pool-a"), u64::from(all));
     fed.events(&[share(all), share(1)]);
     let (changes, ..) = fed.live.take_changes(10);
     let mut changes: Vec<_> = changes.iter().map(|worker| (worker.name.clone(), worker.accepted)).collect();
@@ -248,9 +248,9 @@ fn what_nobody_listened_to_is_not_told_later() {
 }
 
 proptest! {
-    /// Whatever opens and closes, in whatever order: who is online is who has something open.
+    /// Whatever opens and closes, in whatever order: who is connected is who has something open.
     #[test]
-    fn online_is_who_has_something_open(steps in prop::collection::vec((0_u32..6, 0_usize..4, any::<bool>()), 0..60)) {
+    fn connected_is_who_has_something_open(steps in prop::collection::vec((0_u32..6, 0_usize..4, any::<bool>()), 0..60)) {
         let mut fed = Fed::new();
         let mut model: std::collections::BTreeMap<u32, usize> = std::collections::BTreeMap::new();
         for (id, name, opens) in steps {
@@ -261,8 +261,8 @@ proptest! {
                 fed.events(&[closed(id)]);
                 model.remove(&id);
             }
-            let online: std::collections::BTreeSet<&usize> = model.values().collect();
-            prop_assert_eq!(fed.live.workers_online("pool-a"), online.len() as u64);
+            let connected: std::collections::BTreeSet<&usize> = model.values().collect();
+            prop_assert_eq!(fed.live.connected("pool-a"), connected.len() as u64);
         }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use mining_stats::reading::STALE_AFTER_MS;
 use sink_sqlite::query::{Overview, SourceView};
 use tokio::time::MissedTickBehavior;
 
@@ -39,17 +38,17 @@ async fn update(state: &AppState, now_ms: u64) -> Update {
     // After the history, which may have to be waited for: what came meanwhile is told now and not a second later.
     let (workers, more_workers, suppressed) = state.live.take_changes(MAX_WORKER_UPDATES);
     let (sources, history_error) = match overview {
-        Ok(overview) => (sources(&overview, state, now_ms), None),
+        Ok(overview) => (sources(&overview, now_ms), None),
         Err(error) => (Vec::new(), Some(error.to_string())),
     };
     Update { at_ms: now_ms, sources, history_error, workers, more_workers, suppressed }
 }
 
-fn sources(overview: &Overview, state: &AppState, now_ms: u64) -> Vec<SourceUpdate> {
-    overview.sources.iter().map(|source| source_update(source, state, now_ms)).collect()
+fn sources(overview: &Overview, now_ms: u64) -> Vec<SourceUpdate> {
+    overview.sources.iter().map(|source| source_update(source, now_ms)).collect()
 }
 
-fn source_update(source: &SourceView, state: &AppState, now_ms: u64) -> SourceUpdate {
+fn source_update(source: &SourceView, now_ms: u64) -> SourceUpdate {
     let group = source.channels.as_ref().or(source.miners.as_ref());
     let totals = group.map(|group| group.totals.clone()).unwrap_or_default();
     SourceUpdate {
@@ -61,7 +60,7 @@ fn source_update(source: &SourceView, state: &AppState, now_ms: u64) -> SourceUp
         downstreams: source.downstreams,
         channels_open: source.channels_open,
         miners_open: source.miners_open,
-        workers_online: state.live_online(source),
+        workers_online: source.workers_online,
         windows: group.map(|group| group.windows.clone()).unwrap_or_default(),
         accepted: totals.accepted,
         rejected: totals.rejected,
@@ -76,9 +75,5 @@ fn source_update(source: &SourceView, state: &AppState, now_ms: u64) -> SourceUp
 /// Whether a publisher is there, by what the history knows.
 pub(crate) fn source_state(source: &SourceView, now_ms: u64) -> SourceState {
     let has_session = source.sessions.iter().any(|session| session.ended_ms.is_none());
-    match now_ms.saturating_sub(source.last_event_ms) > STALE_AFTER_MS {
-        _ if !has_session => SourceState::Ended,
-        true => SourceState::Stale,
-        false => SourceState::Live,
-    }
+    SourceState::of(has_session, now_ms.saturating_sub(source.last_event_ms))
 }

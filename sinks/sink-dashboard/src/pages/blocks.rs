@@ -5,32 +5,48 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
 use mining_stats::text;
+use serde::Deserialize;
 use sink_sqlite::query::{BlockView, Overview, SourceView};
 
 use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
+use super::turn::Turn;
 use super::workers::identity;
 use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;
 
-/// Blocks that are listed.
-const MAX_LISTED: u32 = 200;
+/// Rows of one page.
+const PAGE_ROWS: usize = 50;
+
+/// What is asked, as it stands in the address.
+#[derive(Debug, Deserialize)]
+pub(super) struct BlocksQuery {
+    source: Option<String>,
+    page: Option<usize>,
+}
 
 pub(super) async fn page(
     State(state): State<AppState>,
-    Query(asked): Query<SourceQuery>,
+    Query(asked): Query<BlocksQuery>,
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
-    let source = asked.of(&overview)?;
-    let mut rows = of_source(&state, source, |history, publisher| history.blocks(publisher, MAX_LISTED)).await?;
+    let source = SourceQuery { source: asked.source }.of(&overview)?;
+    let (found, mut rows) = of_source(&state, source, move |history, publisher| {
+        let found = history.blocks_total(publisher)?;
+        let turn = Turn::new(asked.page, found as usize, PAGE_ROWS);
+        Ok((found, history.blocks(publisher, &turn.part())?))
+    })
+    .await?;
     if let Some(source) = source {
         state.redaction.blocks(&source.publisher, &mut rows);
     }
-    Ok(respond(StatusCode::OK, document(&overview, source, &rows)))
+    let turn = Turn::new(asked.page, found as usize, PAGE_ROWS);
+    Ok(respond(StatusCode::OK, document(&overview, source, &rows, found, turn)))
 }
 
-fn document(overview: &Overview, source: Option<&SourceView>, rows: &[BlockView]) -> Markup {
+/// `found`: blocks on all pages.
+fn document(overview: &Overview, source: Option<&SourceView>, rows: &[BlockView], found: u64, turn: Turn) -> Markup {
     let frame = Frame::new(Page::Blocks, overview, source);
     let content = html! {
         (frame.heading(&html! { "Blocks" }))
@@ -38,27 +54,20 @@ fn document(overview: &Overview, source: Option<&SourceView>, rows: &[BlockView]
         section.section aria-labelledby="found" {
             div.section-head {
                 h2 #found { "Found by this source" }
-                p {
-                    @let (listed, found) = (rows.len() as u64, source.map_or(0, found));
-                    @if listed < found { "the newest " (numbers::count(listed)) " of " (numbers::count(found)) " found" }
-                    @else { (numbers::plural(listed, "block")) }
-                    ", the latest first"
-                }
-                @if !rows.is_empty() { (csv_link(&frame.csv("/api/v1/blocks"))) }
+                p { (numbers::plural(found, "block")) ", the latest first" }
+                @if found > 0 { (csv_link(&frame.csv("/api/v1/blocks"), found)) }
             }
             @if rows.is_empty() {
                 p.empty { "None since the history began. A new tip of the network is not a block of this source." }
             } @else {
                 (table(rows, &frame))
+                (turn.markup("blocks", |page| {
+                    frame.address("/blocks").with_some("page", (page > 1).then(|| page.to_string())).text()
+                }))
             }
         }
     };
     frame.document("Blocks", &content)
-}
-
-/// Blocks since the history began.
-fn found(source: &SourceView) -> u64 {
-    source.channels.as_ref().map_or(0, |channels| channels.totals.blocks)
 }
 
 fn round(source: &SourceView) -> Markup {

@@ -4,13 +4,15 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
+use mining_stats::text;
 use serde::Deserialize;
-use sink_sqlite::query::{ConnectionView, DownstreamView, MAX_ROWS, SourceView};
+use sink_sqlite::query::{ConnectionView, DownstreamView, SourceView, WindowReading};
 
 use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::turn::Turn;
+use super::workers::declared;
 use super::{SourceQuery, csv_link, numbers, of_source, sources};
 use crate::state::AppState;
 
@@ -34,19 +36,8 @@ pub(super) struct ConnectionsQuery {
 struct Listed<T> {
     rows: Vec<T>,
     turn: Turn,
-    /// Rows on all pages; what is beyond [`MAX_ROWS`] is on none.
+    /// Rows on all pages.
     all: u64,
-}
-
-impl<T> Listed<T> {
-    /// The place that is asked for, in a list that is still to be read.
-    fn place(asked: Option<usize>, all: u64) -> Turn {
-        Turn::new(asked, all.min(MAX_ROWS.into()) as usize, PAGE_ROWS)
-    }
-
-    fn new(rows: Vec<T>, turn: Turn, all: u64) -> Self {
-        Self { rows: turn.rows(rows).collect(), turn, all }
-    }
 }
 
 pub(super) async fn page(
@@ -57,11 +48,12 @@ pub(super) async fn page(
     let source = SourceQuery { source: asked.source }.of(&overview)?;
     let open = source.map_or(0, |source| source.channels_open + source.miners_open);
     let below = source.map_or(0, |source| source.downstreams);
-    let channels = Listed::<ConnectionView>::place(asked.page, open);
-    let downstreams = Listed::<DownstreamView>::place(asked.downstreams, below);
+    let channels = Turn::new(asked.page, open as usize, PAGE_ROWS);
+    let downstreams = Turn::new(asked.downstreams, below as usize, PAGE_ROWS);
+    let now_ms = overview.now_ms;
     let (mut rows, mut lower) = of_source(&state, source, move |history, publisher| {
-        let rows = history.connections(publisher, channels.reach() as u32)?;
-        let lower = if below > 0 { history.downstreams(publisher, downstreams.reach() as u32)? } else { Vec::new() };
+        let rows = history.connections(publisher, now_ms, &channels.part())?;
+        let lower = if below > 0 { history.downstreams(publisher, now_ms, &downstreams.part())? } else { Vec::new() };
         Ok((rows, lower))
     })
     .await?;
@@ -70,7 +62,8 @@ pub(super) async fn page(
         state.redaction.downstreams(&mut lower);
     }
     let frame = Frame::new(Page::Connections, &overview, source);
-    let (channels, downstreams) = (Listed::new(rows, channels, open), Listed::new(lower, downstreams, below));
+    let channels = Listed { rows, turn: channels, all: open };
+    let downstreams = Listed { rows: lower, turn: downstreams, all: below };
     Ok(respond(StatusCode::OK, document(&frame, &channels, &downstreams)))
 }
 
@@ -94,8 +87,8 @@ fn document(frame: &Frame<'_>, channels: &Listed<ConnectionView>, downstreams: &
             section.section aria-labelledby="downstreams" {
                 div.section-head {
                     h2 #downstreams { "Downstreams" }
-                    p { "counts are of the channels that are open now" (cut(downstreams)) }
-                    (csv_link(&frame.csv("/api/v1/downstreams").with("limit", MAX_ROWS.to_string())))
+                    p { "counts are of the channels that are open now" }
+                    (csv_link(&frame.csv("/api/v1/downstreams"), downstreams.all))
                 }
                 (downstream_table(&downstreams.rows, frame.now_ms))
                 (downstreams.turn.markup("downstreams", |below| to(page, below)))
@@ -105,8 +98,8 @@ fn document(frame: &Frame<'_>, channels: &Listed<ConnectionView>, downstreams: &
             section.section aria-labelledby="channels" {
                 div.section-head {
                     h2 #channels { (name) }
-                    p { "the newest first; counts are since each opened" (cut(channels)) }
-                    (csv_link(&frame.csv("/api/v1/channels").with("limit", MAX_ROWS.to_string())))
+                    p { "the newest first; counts are since each opened" }
+                    (csv_link(&frame.csv("/api/v1/channels"), channels.all))
                 }
                 (channel_table(&channels.rows, name, frame))
                 (channels.turn.markup(name, |page| to(page, below)))
@@ -130,14 +123,6 @@ fn summary(source: &SourceView, now_ms: u64) -> Markup {
     }
 }
 
-/// Says where a list ends before its rows do.
-fn cut<T>(listed: &Listed<T>) -> String {
-    match listed.all > MAX_ROWS.into() {
-        true => format!(", {} of {} are listed", numbers::count(MAX_ROWS.into()), numbers::count(listed.all)),
-        false => String::new(),
-    }
-}
-
 fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
     html! {
         div.frame tabindex="0" role="region" aria-label="Table: Downstreams" {
@@ -150,7 +135,9 @@ fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
                         th.wide scope="col" { "Device" }
                         th.wide scope="col" { "Connected since" }
                         th scope="col" { "Channels" }
-                        th.number scope="col" { "Accepted" }
+                        th.number scope="col" { "Hashrate, 15m" }
+                        th.number.wide scope="col" { "Declared" }
+                        th.number.wide scope="col" { "Accepted" }
                         th.number.wide scope="col" { "Rejected" }
                         th scope="col" { "Last share" }
                     }
@@ -167,7 +154,9 @@ fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
                             td.wide { (told(&row.device_id)) }
                             td.wide { (numbers::moment(row.connected_ms)) }
                             td.wrap { (channel_numbers(&row.channels)) }
-                            td.number { (numbers::count(row.accepted)) }
+                            td.number { (measured(row.window.as_ref())) }
+                            td.number.wide { (declared(row.declared_hashrate)) }
+                            td.number.wide { (numbers::count(row.accepted)) }
                             td.number.wide { (numbers::count(row.rejected)) }
                             td { (numbers::ago_or(row.last_share_ms, now_ms, "never")) }
                         }
@@ -175,6 +164,14 @@ fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
                 }
             }
         }
+    }
+}
+
+/// A hashrate with what it rests on.
+fn measured(window: Option<&WindowReading>) -> Markup {
+    match window {
+        Some(window) => html! { (numbers::reading(&window.reading)) span.basis { (numbers::basis(window)) } },
+        None => html! { span.note { "not measured" } },
     }
 }
 
@@ -200,6 +197,8 @@ fn channel_numbers(channels: &[u32]) -> String {
 fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Markup {
     // A miner of a translator has none: its shares are paid upstream.
     let has_quotes = rows.iter().any(|row| !row.is_miner);
+    // Channels are measured by downstream and by name.
+    let has_miners = rows.iter().any(|row| row.is_miner);
     html! {
         div.frame tabindex="0" role="region" aria-label=(format!("Table: open {name}")) {
             table {
@@ -210,6 +209,9 @@ fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Mark
                         th.wide scope="col" { "Address" }
                         th.wide scope="col" { "Program" }
                         th.wide scope="col" { "Open since" }
+                        @if has_miners { th.number scope="col" { "Hashrate, 15m" } }
+                        th.number.wide scope="col" { "Declared" }
+                        th.number.wide scope="col" { "Difficulty" }
                         th.number scope="col" { "Accepted" }
                         th.number.wide scope="col" { "Rejected" }
                         @if has_quotes { th.number.wide scope="col" { "Quotes" } }
@@ -231,6 +233,11 @@ fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Mark
                             td.wide { (told(&row.address)) }
                             td.wide { (told(&row.program)) }
                             td.wide { (numbers::moment(row.opened_ms)) }
+                            @if has_miners { td.number { (measured(row.window.as_ref())) } }
+                            td.number.wide { (declared(row.declared_hashrate)) }
+                            td.number.wide {
+                                @match row.difficulty { Some(target) => { (text::difficulty(target)) } None => { (numbers::unknown()) } }
+                            }
                             td.number { (numbers::count(row.accepted)) }
                             td.number.wide { (numbers::count(row.rejected)) }
                             @if has_quotes { td.number.wide { (numbers::count(row.quotes)) } }
@@ -253,12 +260,5 @@ mod tests {
         assert_eq!(channel_numbers(&[7]), "number 7");
         assert_eq!(channel_numbers(&[7, 9]), "2: 7, 9");
         assert_eq!(channel_numbers(&(1..=1_008).collect::<Vec<_>>()), "1,008: 1, 2, 3, 4 and 1,004 more");
-    }
-
-    #[test]
-    fn a_list_beyond_the_limit_says_so() {
-        let listed = |all| Listed::<u32>::new(Vec::new(), Listed::<u32>::place(None, all), all);
-        assert_eq!(cut(&listed(10_000)), "");
-        assert_eq!(cut(&listed(12_345)), ", 10,000 of 12,345 are listed");
     }
 }

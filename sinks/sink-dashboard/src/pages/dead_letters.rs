@@ -3,7 +3,8 @@
 use maud::{Markup, html};
 use serde::Deserialize;
 
-use super::numbers;
+use super::pipeline::csv;
+use super::{csv_link, numbers};
 
 /// One of them, as the pipeline's snapshot tells it.
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +39,7 @@ pub(super) fn section(kept: Kept, listed: &[DeadLetter], now_ms: u64) -> Markup 
             div.section-head {
                 h2 #dead-letters { "Dead letters" }
                 p { "events that a sink refused for good, or that could not be read" }
+                @if !listed.is_empty() { (csv_link(&csv("/api/v1/pipeline/dead_letters"), 0)) }
             }
             @match kept.count {
                 None => { p.note { "Their number is " (numbers::unknown()) "." } }

@@ -60,7 +60,7 @@ impl PageError {
     /// The page that says so.
     fn page(&self) -> Response {
         let now_ms = stats_sv2::UnixMillis::now().0;
-        let frame = Frame { page: Page::Overview, sources: &[], source: None, now_ms };
+        let frame = Frame { page: Page::Overview, source: None, now_ms };
         let content = html! {
             @match self {
                 Self::Unknown { what } => {

@@ -15,8 +15,7 @@ use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::sources::{self, group, is_miner_side};
-use super::{SourceQuery, numbers, of_source};
-use crate::online::Online;
+use super::{SourceQuery, csv_link, numbers, of_source};
 use crate::state::AppState;
 
 /// The window of the large number.
@@ -38,7 +37,6 @@ pub(super) async fn page(
     Query(asked): Query<OverviewQuery>,
 ) -> Result<Response, PageError> {
     let overview = state.overview().await?;
-    let online = state.online(&overview).await?;
     let source = SourceQuery { source: asked.source }.of(&overview)?;
     let range = RangeQuery::new(asked.range.as_deref(), asked.from, asked.to);
     let graph = match source {
@@ -52,7 +50,7 @@ pub(super) async fn page(
     });
     let story = story.await?;
     let as_table = asked.view.as_deref() == Some("table");
-    Ok(respond(StatusCode::OK, document(&overview, &online, source, graph.as_ref(), &story, as_table)))
+    Ok(respond(StatusCode::OK, document(&overview, source, graph.as_ref(), &story, as_table)))
 }
 
 /// What the whole history of the source says.
@@ -66,7 +64,6 @@ struct Story {
 /// The whole page.
 fn document(
     overview: &Overview,
-    online: &Online,
     source: Option<&SourceView>,
     graph: Option<&Graph>,
     story: &Story,
@@ -83,10 +80,10 @@ fn document(
                     code { "hashpool-sidecar simulate" } " plays one."
                 }
             } @else {
-                (sources::table(overview, online, source))
+                (sources::table(overview, source))
             }
         }
-        @if let Some(source) = source { (about(source, online, graph, story, as_table, &frame)) }
+        @if let Some(source) = source { (about(source, graph, story, as_table, &frame)) }
     };
     frame.document("Overview", &content)
 }
@@ -102,14 +99,7 @@ fn damaged(overview: &Overview) -> Markup {
     }
 }
 
-fn about(
-    source: &SourceView,
-    online: &Online,
-    graph: Option<&Graph>,
-    story: &Story,
-    as_table: bool,
-    frame: &Frame<'_>,
-) -> Markup {
+fn about(source: &SourceView, graph: Option<&Graph>, story: &Story, as_table: bool, frame: &Frame<'_>) -> Markup {
     let now_ms = frame.now_ms;
     let Some(group) = group(source) else {
         return html! {
@@ -143,11 +133,14 @@ fn about(
                 h2 #totals { "Since " (numbers::moment(begins_ms)) }
                 p { "totals of the whole history; losses are not in them" }
             }
-            dl.figures data-ticks="" { (figures(source, online.of(&source.publisher), group, frame)) }
+            dl.figures data-ticks="" { (figures(source, group, frame)) }
         }
         div.pair {
             section.section aria-labelledby="rejects" {
-                div.section-head { h2 #rejects { "Rejected shares by reason" } }
+                div.section-head {
+                    h2 #rejects { "Rejected shares by reason" }
+                    (csv_link(&frame.csv("/api/v1/rejects").with("range", "all").with("subject", subject), 0))
+                }
                 (rejects_of(&group.totals))
             }
             section.section aria-labelledby="happened" {
@@ -226,7 +219,7 @@ fn whisker(reading: &Reading, bounds: Option<(f64, f64)>) -> Markup {
     }
 }
 
-fn figures(source: &SourceView, online: u64, group: &GroupView, frame: &Frame<'_>) -> Markup {
+fn figures(source: &SourceView, group: &GroupView, frame: &Frame<'_>) -> Markup {
     let totals = &group.totals;
     let miner_side = is_miner_side(source);
     let submitted = totals.accepted.saturating_add(totals.rejected);
@@ -236,7 +229,7 @@ fn figures(source: &SourceView, online: u64, group: &GroupView, frame: &Frame<'_
     };
     html! {
         (figure("online", if miner_side { "Miners online" } else { "Workers online" },
-            sources::online(source, online, frame.now_ms),
+            sources::online(source, frame.now_ms),
             html! {
                 @if miner_side {
                     span data-miners="" { (numbers::plural(source.miners_open, "connection")) } ", " a href=(workers) { "all miners" }

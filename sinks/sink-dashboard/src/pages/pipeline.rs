@@ -9,11 +9,12 @@ use serde::Deserialize;
 use sink_sqlite::query::{Overview, SourceView};
 use std::collections::BTreeMap;
 
+use super::address::Address;
 use super::dead_letters::{self, DeadLetter};
 use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
-use super::{SourceQuery, numbers};
+use super::{SourceQuery, csv_link, numbers};
 use crate::api::status::pipeline_report;
 use crate::state::AppState;
 
@@ -144,6 +145,11 @@ fn document(overview: &Overview, source: Option<&SourceView>, pipeline: Option<&
     frame.document("Pipeline", &content)
 }
 
+/// The address of a table as a file.
+pub(super) fn csv(path: &'static str) -> Address {
+    Address::new(path).with("format", "csv")
+}
+
 fn status(health: &Health) -> Markup {
     let (class, word) = match health.status.as_deref() {
         Some("healthy") => ("is-live", "healthy"),
@@ -163,6 +169,7 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
             div.section-head {
                 h2 #sinks { "Sinks and their ledgers" }
                 p { "since the start: appended = delivered + filtered + dead letters + expired + pending" }
+                (csv_link(&csv("/api/v1/pipeline/sinks"), 0))
             }
             div.frame tabindex="0" role="region" aria-label="Table: Sinks" {
                 table {
@@ -289,7 +296,10 @@ fn journal(journal: &Journal) -> Markup {
 fn sessions(pipeline: &Pipeline, now_ms: u64) -> Markup {
     html! {
         section.section aria-labelledby="sessions" {
-            div.section-head { h2 #sessions { "Sessions of publishers" } }
+            div.section-head {
+                h2 #sessions { "Sessions of publishers" }
+                (csv_link(&csv("/api/v1/pipeline/sessions"), 0))
+            }
             @if pipeline.sources.is_empty() {
                 p.note { "None." }
             } @else {
@@ -334,7 +344,11 @@ fn sessions(pipeline: &Pipeline, now_ms: u64) -> Markup {
 fn losses(source: &SourceView) -> Markup {
     html! {
         section.section aria-labelledby="losses" {
-            div.section-head { h2 #losses { "Losses of " (numbers::untrusted_inline(&source.publisher)) } p { "the last ones" } }
+            div.section-head {
+                h2 #losses { "Losses of " (numbers::untrusted_inline(&source.publisher)) }
+                p { "the last ones" }
+                (csv_link(&csv("/api/v1/losses").with("source", source.publisher.as_str()), 0))
+            }
             @if source.losses.is_empty() {
                 p.note { "None is known." }
             } @else {

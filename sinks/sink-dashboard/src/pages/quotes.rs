@@ -12,6 +12,7 @@ use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::workers::identity;
 use super::{SourceQuery, csv_link, numbers, of_source};
+use crate::api::cursor;
 use crate::state::AppState;
 
 /// Rows of a page.
@@ -38,31 +39,52 @@ pub(super) async fn page(
     let (filter, now_ms) = (QuoteFilter { before, ..QuoteFilter::default() }, overview.now_ms);
     let mut quotes = of_source(&state, source, move |history, publisher| {
         let report = history.quote_report(publisher, WINDOW_MS, now_ms)?;
-        Ok(Some((report, history.quote_page(publisher, &filter, PAGE_ROWS)?)))
+        Ok(Some((report, history.quote_page(publisher, &filter, PAGE_ROWS + 1)?)))
     })
     .await?;
+    let mut has_older = false;
     if let (Some(source), Some((_, rows))) = (source, &mut quotes) {
+        has_older = rows.len() > PAGE_ROWS as usize;
+        rows.truncate(PAGE_ROWS as usize);
         state.redaction.quotes(&source.publisher, rows);
     }
     let frame = Frame::new(Page::Quotes, &overview, source);
-    Ok(respond(StatusCode::OK, document(&frame, quotes.as_ref(), before.is_some())))
+    Ok(respond(StatusCode::OK, document(&frame, quotes.as_ref(), before, has_older)))
 }
 
-/// `is_older`: the list begins somewhere else than with the latest.
-fn document(frame: &Frame<'_>, quotes: Option<&(QuoteReport, Vec<QuoteView>)>, is_older: bool) -> Markup {
+/// `before`: the list begins behind that place and not with the latest.
+fn document(
+    frame: &Frame<'_>,
+    quotes: Option<&(QuoteReport, Vec<QuoteView>)>,
+    before: Option<QuotePlace>,
+    has_older: bool,
+) -> Markup {
+    let is_older = before.is_some();
+    let known = quotes.map_or(0, |(report, _)| report.by_state.iter().map(|view| view.count).sum());
     let rows = quotes.map_or(&[][..], |(_, rows)| rows.as_slice());
     let content = html! {
         (frame.heading(&html! { "Quotes" }))
         @if let Some((report, _)) = quotes {
             (steps(report))
-            p.note.below { "Quotes since the history began, each in the state that it has now." }
+            p.note.below {
+                "Quotes since the history began, each in the state that it has now. "
+                (csv_link(&frame.csv("/api/v1/quotes/states"), 0))
+            }
             div.pair {
                 section.section aria-labelledby="latency" {
-                    div.section-head { h2 #latency { "How long it took" } p { "quotes of the last day" } }
+                    div.section-head {
+                        h2 #latency { "How long it took" }
+                        p { "quotes of the last day" }
+                        (csv_link(&frame.csv("/api/v1/quotes/latencies"), 0))
+                    }
                     (latencies(&report.window))
                 }
                 section.section aria-labelledby="failures" {
-                    div.section-head { h2 #failures { "What went wrong" } p { "in the last day" } }
+                    div.section-head {
+                        h2 #failures { "What went wrong" }
+                        p { "in the last day" }
+                        (csv_link(&frame.csv("/api/v1/quotes/failures"), 0))
+                    }
                     (failures(&report.window))
                 }
             }
@@ -71,7 +93,9 @@ fn document(frame: &Frame<'_>, quotes: Option<&(QuoteReport, Vec<QuoteView>)>, i
             div.section-head {
                 h2 #latest { @if is_older { "Older quotes" } @else { "Latest quotes" } }
                 p { (numbers::plural(rows.len() as u64, "quote")) " listed, the latest first" }
-                @if !rows.is_empty() { (csv_link(&frame.csv("/api/v1/quotes"))) }
+                // The file begins where the page does, and goes on to the oldest.
+                @let file = frame.csv("/api/v1/quotes").with_some("cursor", before.map(|place| cursor::write(&place)));
+                @if !rows.is_empty() { (csv_link(&file, known)) }
             }
             @if rows.is_empty() {
                 p.empty { @if is_older { "No older ones are kept." } @else { "No quote has been created yet." } }
@@ -80,7 +104,7 @@ fn document(frame: &Frame<'_>, quotes: Option<&(QuoteReport, Vec<QuoteView>)>, i
             }
             nav.turn aria-label="Pages of the list" {
                 span { @if is_older { a href=(frame.address("/quotes").text()) data-turn="" { "Latest" } } }
-                @if let (true, Some(last)) = (rows.len() == PAGE_ROWS as usize, rows.last()) {
+                @if let (true, Some(last)) = (has_older, rows.last()) {
                     @let older = frame.address("/quotes").with("before", last.place.noted_ms.to_string())
                         .with("number", last.place.number.to_string());
                     a href=(older.text()) data-turn="" rel="next" { "Older" }

@@ -60,9 +60,7 @@ impl Page {
 pub(super) struct Frame<'a> {
     /// The page, as the navigation marks it.
     pub(super) page: Page,
-    /// Every source; empty where the history could not be read.
-    pub(super) sources: &'a [SourceView],
-    /// The one that the page is about.
+    /// The source that the page is about.
     pub(super) source: Option<&'a SourceView>,
     /// When the page was made.
     pub(super) now_ms: u64,
@@ -71,13 +69,13 @@ pub(super) struct Frame<'a> {
 impl<'a> Frame<'a> {
     /// The frame of a page about a source of this overview.
     pub(super) fn new(page: Page, overview: &'a Overview, source: Option<&'a SourceView>) -> Self {
-        Self { page, sources: &overview.sources, source, now_ms: overview.now_ms }
+        Self { page, source, now_ms: overview.now_ms }
     }
 
-    /// The address of a page about the same source.
+    /// The address of a page about the same source. It is always named, though it may be the only one: a bookmark must not be
+    /// about another when another comes.
     pub(super) fn address(&self, path: &'static str) -> Address {
-        let several = self.sources.len() > 1;
-        Address::new(path).with_some("source", self.source.filter(|_| several).map(|source| source.publisher.as_str()))
+        Address::new(path).with_some("source", self.source.map(|source| source.publisher.as_str()))
     }
 
     /// The address of a table of the API as a file, about the source of this page.

@@ -5,8 +5,8 @@ use mining_stats::reading::STALE_AFTER_MS;
 use sink_sqlite::query::{GroupView, Overview, SourceView};
 
 use super::address::Address;
-use super::numbers;
-use crate::online::Online;
+use super::{csv_link, numbers};
+use crate::api::range::has_miners;
 
 /// How a source is, in words and as a class name.
 pub(super) fn health_words(source: &SourceView, now_ms: u64) -> (&'static str, String) {
@@ -26,18 +26,21 @@ pub(super) fn health(source: &SourceView, now_ms: u64) -> Markup {
 }
 
 /// Workers online; of a source that is not heard, as many as were.
-pub(super) fn online(source: &SourceView, count: u64, now_ms: u64) -> Markup {
+pub(super) fn online(source: &SourceView, now_ms: u64) -> Markup {
     let stale = health_words(source, now_ms).0 == "is-stale";
+    let count = numbers::count(source.workers_online);
     html! {
-        @if stale { span.reading.is-stale { "was " (numbers::count(count)) } } @else { (numbers::count(count)) }
+        @if stale { span.reading.is-stale { "was " (count) } } @else { (count) }
     }
 }
 
-/// The source of this name, or the one that has most to show: the first by name with shares, then the first by name.
+/// The source of this name, or the one that the API takes as well: the first that was heard of those that have miners. Others
+/// that come later take no page over.
 pub(super) fn choose<'a>(overview: &'a Overview, wanted: Option<&str>) -> Option<&'a SourceView> {
+    let mut sources = overview.sources.iter();
     match wanted {
-        Some(wanted) => overview.sources.iter().find(|source| source.publisher == wanted),
-        None => overview.sources.iter().min_by_key(|source| (group(source).is_none(), &source.publisher)),
+        Some(wanted) => sources.find(|source| source.publisher == wanted),
+        None => sources.min_by_key(|source| (!has_miners(source.role), source.first_seen_ms, &source.publisher)),
     }
 }
 
@@ -53,7 +56,7 @@ pub(super) fn group(source: &SourceView) -> Option<&GroupView> {
 }
 
 /// All sources with their health, first on the first page.
-pub(super) fn table(overview: &Overview, online: &Online, chosen: Option<&SourceView>) -> Markup {
+pub(super) fn table(overview: &Overview, chosen: Option<&SourceView>) -> Markup {
     let now_ms = overview.now_ms;
     // By name: the order of the latest events changes with every look.
     let mut sources: Vec<&SourceView> = overview.sources.iter().collect();
@@ -82,7 +85,7 @@ pub(super) fn table(overview: &Overview, online: &Online, chosen: Option<&Source
                                 span.basis { (source.role) }
                             }
                             td { (health(source, now_ms)) }
-                            td.number data-online="" { (self::online(source, online.of(&source.publisher), now_ms)) }
+                            td.number data-online="" { (online(source, now_ms)) }
                             td.wide { (numbers::ago(source.last_event_ms, now_ms)) }
                             td.wide { (numbers::untrusted(&source.vendor)) }
                             td.wide {
@@ -97,8 +100,14 @@ pub(super) fn table(overview: &Overview, online: &Online, chosen: Option<&Source
                 }
             }
         }
-        @if overview.sources_total > overview.sources.len() as u64 {
-            p.note { (overview.sources.len()) " of " (numbers::count(overview.sources_total)) " sources are listed, the most recently heard ones." }
+        p.note.below {
+            @let (listed, known) = (overview.sources.len() as u64, overview.sources_total);
+            @if known > listed {
+                (listed) " of " (numbers::count(known)) " sources are listed, the most recently heard ones. "
+            } @else {
+                (numbers::plural(known, "source")) ". "
+            }
+            (csv_link(&Address::new("/api/v1/sources").with("format", "csv"), known))
         }
     }
 }

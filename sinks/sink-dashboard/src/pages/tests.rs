@@ -1,7 +1,7 @@
 //! What the pages say about a history, asked over TCP as a browser without scripts asks.
 
-use stats_sv2::event::{BlockFound, SourceInfo};
-use stats_sv2::{ChannelId, DownstreamId, Event, Role, Text, U256, UnixMillis};
+use stats_sv2::event::SourceInfo;
+use stats_sv2::{DownstreamId, Event, Role, Text, UnixMillis};
 
 use crate::config::Redacted;
 use crate::tests::Bench;
@@ -13,18 +13,6 @@ fn page(bench: &Bench, path: &str) -> String {
     let reply = bench.get(path);
     assert_eq!(reply.status, 200, "{path}: {}", reply.body);
     reply.body
-}
-
-fn find_block(bench: &mut Bench, height: u32) {
-    let mut hash = [0; 32];
-    hash[..4].copy_from_slice(&height.to_le_bytes());
-    bench.events(&[Event::BlockFound(BlockFound {
-        downstream_id: DownstreamId(1),
-        channel_id: ChannelId(1),
-        timestamp: UnixMillis(bench.now()),
-        height,
-        block_hash: U256(hash),
-    })]);
 }
 
 #[test]
@@ -64,7 +52,7 @@ fn marks_are_those_of_the_range_and_what_is_cut_is_said() {
     bench.open(1, "rig");
     bench.share(1);
     for height in 1..=14 {
-        find_block(&mut bench, height);
+        bench.find_block(height);
         bench.observe(MINUTE);
     }
     let body = page(&bench, "/?range=24h");
@@ -130,18 +118,27 @@ fn connections_have_pages_and_a_table_of_downstreams() {
         bench.open(id, &format!("rig-{id}"));
     }
     bench.share(7);
-    bench.pass(2_000);
+    bench.observe(10_000);
     let first = page(&bench, "/connections");
     for part in
         ["60 channels over 60 downstreams", "page 1 of 3", "192.0.2.7:4444", "bitaxe 2.9", "device-7", "number 7"]
     {
         assert!(first.contains(part), "{part} in {first}");
     }
-    assert!(first.contains("/connections?page=2\"") && first.contains("/connections?downstreams=2\""), "{first}");
+    // Measured beside declared.
+    let row = first.split("192.0.2.7:4444").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("1 share in") && row.contains("1.00 TH/s"), "{row}");
+    let row = first.split("rig-7</bdi>").nth(1).unwrap().split("</tr>").next().unwrap();
+    assert!(row.contains("<td class=\"number wide\">1.00 TH/s</td>"), "{row}");
+    assert!(
+        first.contains("/connections?source=pool-a&amp;page=2\"")
+            && first.contains("/connections?source=pool-a&amp;downstreams=2\""),
+        "{first}"
+    );
     let both = page(&bench, "/connections?page=2&downstreams=3");
     assert!(both.contains("page 2 of 3") && both.contains("page 3 of 3"), "{both}");
     // Each table is turned by itself.
-    assert!(both.contains("/connections?page=3&amp;downstreams=3\""), "{both}");
+    assert!(both.contains("/connections?source=pool-a&amp;page=3&amp;downstreams=3\""), "{both}");
     assert!(both.contains("192.0.2.60:4444") && !both.contains("device-7<"), "{both}");
     assert!(page(&bench, "/connections?page=999").contains("page 3 of 3"));
 }
@@ -179,7 +176,7 @@ fn online_is_who_is_connected_and_sent_a_share_lately() {
     let body = page(&bench, "/workers");
     let words = ["fast", "idle", "gone"].map(|name| presence(&body, name));
     assert_eq!(words, ["was online", "was connected, silent", "was not connected"]);
-    assert!(page(&bench, "/worker?name=fast&kind=identity").contains("was connected<"));
+    assert!(page(&bench, "/worker?name=fast&kind=identity").contains("was online<"));
     assert!(body.contains("Unknown since <time") && body.contains("when there were 1 online"), "{body}");
 }
 
@@ -213,10 +210,10 @@ fn a_block_leads_to_its_finder() {
     let mut bench = Bench::new();
     bench.open(1, "a&b");
     bench.share(1);
-    find_block(&mut bench, 7);
+    bench.find_block(7);
     bench.pass(2_000);
     let body = page(&bench, "/blocks");
-    assert!(body.contains("href=\"/worker?name=a%26b&amp;kind=identity\""), "{body}");
+    assert!(body.contains("href=\"/worker?source=pool-a&amp;name=a%26b&amp;kind=identity\""), "{body}");
     page(&bench, "/worker?name=a%26b&kind=identity");
     assert!(body.contains("as the network's target was not told"), "{body}");
 }
@@ -278,4 +275,209 @@ fn a_camera_reads_the_url_that_the_page_shows() {
     });
     let body = page(&hidden, "/connect");
     assert!(!body.contains("class=\"qr\"") && !body.contains("203.0.113.7"), "{body}");
+}
+
+/// The links to files on a page, by the address that they lead to.
+fn files(body: &str) -> Vec<String> {
+    let links = body.split("<a class=\"button\" href=\"").skip(1).filter(|link| link.contains("download"));
+    links.map(|link| link.split('"').next().unwrap().replace("&amp;", "&")).collect()
+}
+
+/// The first field of each row of a file.
+fn csv_column(bench: &Bench, path: &str, column: &str) -> Vec<String> {
+    let file = bench.get(path);
+    assert_eq!(file.status, 200, "{path}: {}", file.body);
+    let mut reader = csv::Reader::from_reader(file.body.as_bytes());
+    let place = reader.headers().unwrap().iter().position(|name| name == column).unwrap();
+    reader.records().map(|row| row.unwrap()[place].to_owned()).collect()
+}
+
+/// What stands behind a mark in every row of a table.
+fn shown(body: &str, table: &str, mark: &str) -> Vec<String> {
+    let table = body.split(&format!("aria-label=\"{table}\"")).nth(1).unwrap_or_else(|| panic!("{table} in {body}"));
+    let rows = table.split("</table>").next().unwrap().split("<tbody>").nth(1).unwrap().split("<tr").skip(1);
+    rows.map(|row| row.split(mark).nth(1).unwrap_or_else(|| panic!("{mark} in {row}")))
+        .map(|rest| rest.split(['"', '<']).next().unwrap().to_owned())
+        .collect()
+}
+
+#[test]
+fn a_file_has_the_rows_of_the_table_beside_it_in_their_order() {
+    let mut bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    for id in 1..=120 {
+        bench.open(id, &format!("rig-{id:03}"));
+    }
+    bench.observe(6 * MINUTE);
+    for id in 1..=70 {
+        for _ in 0..id % 5 {
+            bench.share(id);
+        }
+        for _ in 0..id % 3 {
+            bench.reject(id, "stale-share");
+        }
+    }
+    for number in 1..=120 {
+        bench.find_block(number);
+        bench.create_quote(number, number, 1);
+    }
+    bench.pass(2_000);
+    // Turns all pages of a list; the file of each must be the whole list, or what there is from that page on.
+    let check = |path: &str, table: &str, mark: &str, file: usize, column: &str, whole: bool| {
+        let (mut seen, mut next, mut left) = (Vec::new(), Some(path.to_owned()), Vec::new());
+        while let Some(address) = next {
+            let body = page(&bench, &address);
+            let rows = shown(&body, table, mark);
+            let listed = csv_column(&bench, &files(&body)[file], column);
+            let from = if whole { seen.len() } else { 0 };
+            assert_eq!(listed[from..from + rows.len()], rows, "{address}");
+            left = listed[from + rows.len()..].to_vec();
+            seen.extend(rows);
+            let link =
+                body.split(&format!("aria-label=\"{table}\"")).nth(1).unwrap().split("rel=\"next\"").next().unwrap();
+            let link = link.rsplit("<a href=\"").next().unwrap().split('"').next().unwrap();
+            next = link.starts_with(path.split('?').next().unwrap()).then(|| link.replace("&amp;", "&"));
+            next = next.filter(|next| *next != address && !seen.is_empty() && !left.is_empty());
+        }
+        assert!(left.is_empty(), "{path}: {left:?} is on no page");
+        seen.len()
+    };
+    let workers = "Table: workers";
+    let name = "<bdi class=\"name\" title=\"";
+    assert_eq!(check("/workers", workers, name, 0, "name", true), 120);
+    assert_eq!(check("/workers?sort=name&order=desc&q=RIG-0", workers, name, 0, "name", true), 99);
+    for sort in ["declared", "accepted", "rejected", "best_share", "last_share", "first_seen"] {
+        assert_eq!(check(&format!("/workers?sort={sort}&hide=silent&window=15m"), workers, name, 0, "name", true), 56);
+    }
+    assert_eq!(check("/connections", "Table: open channels", name, 1, "name", true), 120);
+    assert_eq!(check("/blocks", "Table: Blocks", "<th scope=\"row\">", 0, "height", true), 120);
+    assert_eq!(check("/quotes", "Table: Quotes", " data-key=\"", 3, "share_hash", false), 120);
+}
+
+#[test]
+fn every_table_has_a_file() {
+    let mut bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    for id in 1..=3 {
+        bench.open(id, "rig");
+        bench.share(id);
+        bench.reject(id, "stale-share");
+    }
+    bench.reject(1, "duplicate-share");
+    bench.events(&free_words(bench.now()));
+    find_things(&mut bench);
+    let letter =
+        serde_json::json!({ "sink": "past", "sequence": 7, "event": "heartbeat", "reason": "=no", "contents": "x" });
+    let ledger = serde_json::json!({ "appended": 9, "delivered": 6, "pending": 2, "expired": { "retry-budget": 1 } });
+    let report = serde_json::json!({
+            "ready": true,
+            "journal": { "dead_letters": 2 },
+            "sinks": { "past": { "type": "sqlite", "status": "healthy", "ledger": ledger }, "web": { "status": "retrying" } },
+            "sources": [{ "publisher": "pool-a", "session": "7", "connected": true, "committed_sequence": 5 }],
+            "dead_letters": [letter.clone(), letter],
+    });
+    bench.neighbours.pipeline_is(crate::tests::Reported(report));
+    let worker = "/worker?name=rig&kind=identity";
+    let tables = [
+        ("/", "Table: Sources", "/api/v1/sources"),
+        ("/workers", "Table: workers", "/api/v1/workers"),
+        (worker, "Table: Connections", "/api/v1/worker/connections"),
+        (worker, "Table: Latest shares", "/api/v1/worker/shares"),
+        ("/connections", "Table: Downstreams", "/api/v1/downstreams"),
+        ("/connections", "Table: open channels", "/api/v1/channels"),
+        ("/quotes", "Table: Latencies", "/api/v1/quotes/latencies"),
+        ("/quotes", "Table: Quotes", "/api/v1/quotes"),
+        ("/blocks", "Table: Blocks", "/api/v1/blocks"),
+        ("/pipeline", "Table: Sinks", "/api/v1/pipeline/sinks"),
+        ("/pipeline", "Table: Sessions", "/api/v1/pipeline/sessions"),
+        ("/pipeline", "Table: Dead letters", "/api/v1/pipeline/dead_letters"),
+        ("/pipeline", "Table: Losses", "/api/v1/losses"),
+    ];
+    let rows = |path: &str| {
+        let file = bench.get(path);
+        assert_eq!(file.status, 200, "{path}: {}", file.body);
+        csv::Reader::from_reader(file.body.as_bytes()).records().map(Result::unwrap).collect::<Vec<_>>()
+    };
+    let file = |path: &str, wanted: &str| {
+        let files = files(&page(&bench, path));
+        files.iter().find(|file| file.split('?').next() == Some(wanted)).unwrap_or_else(|| panic!("{files:?}")).clone()
+    };
+    for (path, table, wanted) in tables {
+        let body = page(&bench, path);
+        let shown = shown(&body, table, "<t").len();
+        assert!(shown > 0, "{table}");
+        assert_eq!(rows(&file(path, wanted)).len(), shown, "{table}");
+        for label in body.split("aria-label=\"Table: ").skip(1).map(|label| label.split('"').next().unwrap()) {
+            assert!(tables.iter().any(|(_, table, _)| *table == format!("Table: {label}")), "{label} has no file");
+        }
+    }
+    // What is shown as bars and as a list has files too.
+    let by_reason = ["accepted,3", "stale-share,3", "duplicate-share,1"];
+    for path in ["/", worker] {
+        let rows = rows(&file(path, "/api/v1/rejects"));
+        assert_eq!(rows.iter().map(|row| format!("{},{}", &row[0], &row[1])).collect::<Vec<_>>(), by_reason, "{path}");
+    }
+    assert_eq!(rows(&file("/quotes", "/api/v1/quotes/states")).len(), 6);
+    let failures = rows(&file("/quotes", "/api/v1/quotes/failures"));
+    assert_eq!((failures.len(), &failures[0][0], &failures[0][1]), (1, "failed", "timeout"));
+    // What the report does not say is not 0, and no spreadsheet runs what it says.
+    let sinks = rows("/api/v1/pipeline/sinks?format=csv");
+    assert_eq!((&sinks[0][5], &sinks[0][9], &sinks[0][10], &sinks[1][5]), ("9", "1", "retry-budget 1", ""));
+    assert_eq!(&rows("/api/v1/pipeline/dead_letters?format=csv")[0][7], "'=no");
+}
+
+#[test]
+fn a_page_stays_with_its_source_when_others_come() {
+    let mut bench = Bench::with(Role::Pool, |settings| settings.requests_per_second = 1_000.try_into().unwrap());
+    bench.open(1, "rig");
+    bench.share(1);
+    find_things(&mut bench);
+    let paths = ["/", "/workers", "/worker?name=rig&kind=identity", "/connections", "/quotes", "/blocks", "/pipeline"];
+    let about = |bench: &Bench, path: &str| {
+        let body = page(bench, path);
+        body.split("data-source=\"")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{path}: {body}"))
+            .split('"')
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    // Every link of a page says which source it is about, so that a bookmark keeps its meaning.
+    for path in paths {
+        let body = page(&bench, path);
+        let links = body.split("href=\"/").skip(1).map(|link| link.split('"').next().unwrap());
+        // What is of no source, or of all.
+        let common = ["assets/", "api/v1/openapi.json", "api/v1/sources?", "api/v1/pipeline/"];
+        for link in links.filter(|link| !common.iter().any(|common| link.starts_with(common))) {
+            assert!(link.contains("source=pool-a"), "{path} leads to /{link}");
+        }
+        assert_eq!(body.matches("<form").count(), body.matches("name=\"source\" value=\"pool-a\"").count(), "{path}");
+        assert_eq!(about(&bench, path), "pool-a");
+    }
+    let api = |bench: &Bench, path: &str| bench.json(&format!("/api/v1/{path}"))["publisher"].clone();
+    // One whose name comes first, that is heard later and has more to show; and one that has nothing to show.
+    bench.pass(MINUTE);
+    bench.become_other("a-pool", Role::Pool);
+    bench.open(1, "rig");
+    bench.open(2, "other");
+    bench.share(2);
+    bench.become_other("a-mint", Role::Mint);
+    bench.pass(2_000);
+    for path in paths {
+        assert_eq!(about(&bench, path), "pool-a", "{path}");
+    }
+    for path in ["workers", "channels", "blocks", "quotes", "worker?kind=identity&name=rig", "series?range=1h"] {
+        assert_eq!(api(&bench, path), "pool-a", "{path}");
+    }
+    for path in ["/api/stats", "/api/pool"] {
+        assert_eq!(bench.get(path).status, 200, "{path}");
+    }
+    assert_eq!(bench.json("/api/stats")["publisher"], "pool-a");
+    assert_eq!(about(&bench, "/workers?source=a-pool"), "a-pool");
+}
+
+/// A block and a quote, so that every page has something to show.
+fn find_things(bench: &mut Bench) {
+    bench.find_block(1);
+    bench.create_quote(1, 1, 1);
+    bench.pass(2_000);
 }

@@ -1,6 +1,7 @@
 //! Turning the pages of a list by links, so that it works without scripts.
 
 use maud::{Markup, html};
+use sink_sqlite::query::Part;
 
 /// Which page of a list is shown, of how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,18 +20,18 @@ impl Turn {
     }
 
     /// Rows on the pages before.
-    pub(super) const fn skipped(&self) -> usize {
+    const fn skipped(&self) -> usize {
         (self.page - 1) * self.page_rows
     }
 
-    /// Rows up to the end of this page.
-    pub(super) const fn reach(&self) -> usize {
-        self.page * self.page_rows
-    }
-
-    /// The part of a list, read up to [`Self::reach`], that is on this page.
+    /// The part of a list that is on this page.
     pub(super) fn rows<T>(&self, rows: impl IntoIterator<Item = T>) -> impl Iterator<Item = T> {
         rows.into_iter().skip(self.skipped()).take(self.page_rows)
+    }
+
+    /// The same of a list in the history.
+    pub(super) const fn part<P>(&self) -> Part<P> {
+        Part { after: None, skip: self.skipped() as u64, limit: self.page_rows as u32 }
     }
 
     /// Links to the pages around, if there are any. `what` names the list, `to` gives the address of a page.

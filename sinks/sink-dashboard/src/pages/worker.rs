@@ -15,12 +15,12 @@ use super::address::Address;
 use super::fault::PageError;
 use super::graph::{Graph, GraphLinks, GraphSubject};
 use super::overview::{glance, part_of, rejects_of};
+use super::presence::Heard;
 use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
-use super::sources::health_words;
 use super::workers::declared;
-use super::{SourceQuery, numbers};
+use super::{SourceQuery, csv_link, numbers};
 use crate::api::range;
 use crate::history::ReadError;
 use crate::live::message::WorkerKind;
@@ -94,13 +94,13 @@ fn document(
 ) -> Markup {
     let now_ms = frame.now_ms;
     let kind = if worker.is_miner { "miner" } else { "identity" };
-    let of_worker = |address: Address| address.with("name", worker.name.as_str()).with("kind", kind);
+    let of_worker = |address: Address, of: &'static str| address.with("name", worker.name.as_str()).with(of, kind);
     let links = GraphLinks {
-        page: of_worker(frame.address("/worker")),
-        data: of_worker(frame.address("/graph")),
-        csv: frame.csv("/api/v1/series").with("subject", kind).with("name", worker.name.as_str()),
+        page: of_worker(frame.address("/worker"), "kind"),
+        data: of_worker(frame.address("/graph"), "kind"),
+        csv: of_worker(frame.csv("/api/v1/series"), "subject"),
     };
-    let is_stale = frame.source.is_some_and(|source| health_words(source, now_ms).0 == "is-stale");
+    let heard = frame.source.map(|source| Heard::of(source, now_ms)).unwrap_or_default();
     let totals = &worker.totals;
     let submitted = totals.accepted.saturating_add(totals.rejected);
     let figure = |key: &str, name: &str, value: Markup, basis: Markup| {
@@ -112,7 +112,7 @@ fn document(
         section.section aria-label="Numbers" { dl.figures {
             (figure("declared", "Declared hashrate", declared(worker.declared_hashrate),
                 html! { @if worker.is_miner { "by vardiff, not measured" } @else { "by the miner, not measured" } }))
-            (figure("state", "State", html! { @if is_stale { "was " } @match worker.open { 0 => { "not connected" } 1 => { "connected" } open => { (numbers::plural(open, "connection")) } } }, html! {
+            (figure("state", "State", html! { (heard.words(worker.presence, worker.open, worker.is_miner)) }, html! {
                 "last share " (numbers::ago_or(worker.last_share_ms, now_ms, "never"))
             }))
             (figure("accepted", "Accepted shares", html! { (numbers::count(totals.accepted)) },
@@ -143,19 +143,30 @@ fn document(
         }
         div.pair.is-uneven {
             section.section aria-labelledby="rejects" {
-                div.section-head { h2 #rejects { "Rejected shares by reason" } }
+                div.section-head {
+                    h2 #rejects { "Rejected shares by reason" }
+                    (csv_link(&of_worker(frame.csv("/api/v1/rejects").with("range", "all"), "subject"), 0))
+                }
                 (rejects_of(totals))
             }
             section.section aria-labelledby="about" {
                 div.section-head {
                     h2 #about { "Connections and reconnects" }
-                    p { (numbers::plural(worker.connections_total, "connection")) ", " (numbers::count(worker.open)) " open" }
+                    p {
+                        (numbers::plural(worker.connections_total, "connection")) ", " (numbers::count(worker.open)) " open"
+                        @if worker.connections_total > u64::from(MAX_CONNECTIONS) { "; the latest " (MAX_CONNECTIONS) " are listed" }
+                    }
+                    (csv_link(&of_worker(frame.csv("/api/v1/worker/connections"), "kind"), worker.connections_total))
                 }
                 (connections(worker, now_ms))
             }
         }
         section.section aria-labelledby="shares" {
-            div.section-head { h2 #shares { "Latest shares" } p { "since the sidecar started, the latest first" } }
+            div.section-head {
+                h2 #shares { "Latest shares" }
+                p { "since the sidecar started, the latest first" }
+                @if !shares.is_empty() { (csv_link(&of_worker(frame.csv("/api/v1/worker/shares"), "kind"), 0)) }
+            }
             (share_log(shares, now_ms))
         }
     };

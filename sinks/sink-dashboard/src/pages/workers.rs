@@ -1,21 +1,17 @@
 //! The list of workers (miners on a translator's side): sorted, searched and cut into pages by the address, so that it works
 //! without scripts and every view of it is a link.
 
-use std::cmp::Ordering;
-use std::sync::Arc;
-
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
 use maud::{Markup, html};
-use mining_stats::{Hashrate, Reading, text};
+use mining_stats::{Hashrate, text};
 use serde::Deserialize;
-use sink_sqlite::History;
-use sink_sqlite::query::{MAX_ROWS, QueryError, WorkerView};
+use sink_sqlite::query::{MAX_ROWS, Presence, QueryError, SourceView, WorkerView};
 
 use super::address::Address;
 use super::fault::PageError;
-use super::presence::{Counts, Heard, Presence};
+use super::presence::Heard;
 use super::query::Query;
 use super::range::{Range, RangeQuery};
 use super::shell::{Frame, Page, respond};
@@ -23,17 +19,13 @@ use super::sources::is_miner_side;
 use super::sparklines::{self, Line};
 use super::turn::Turn;
 use super::{SourceQuery, csv_link, numbers, plot};
-use crate::security::redact::Redaction;
 use crate::state::AppState;
+use crate::worker_list::selection::{Column, Hidden, MAX_SEARCH, Order, Selection};
 
 /// Rows of one page.
 const PAGE_ROWS: usize = 50;
 /// Windows that the list can be about.
 const WINDOWS: [(&str, u64); 3] = [("15m", 900_000), ("1h", 3_600_000), ("1d", 86_400_000)];
-/// Rows of a file: as many as the API gives at once.
-const MAX_CSV: usize = 1_000;
-/// A search longer than any name finds nothing.
-const MAX_SEARCH: usize = 255;
 
 /// What is asked, as it stands in the address.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -42,90 +34,24 @@ pub(super) struct WorkersQuery {
     sort: Option<Column>,
     order: Option<Order>,
     q: Option<String>,
-    hide: Option<String>,
+    hide: Option<Hidden>,
     window: Option<String>,
     page: Option<usize>,
-}
-
-/// Columns that can be sorted by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Column {
-    Name,
-    Hashrate,
-    Declared,
-    Accepted,
-    Rejected,
-    Best,
-    Last,
-}
-
-impl Column {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Name => "name",
-            Self::Hashrate => "hashrate",
-            Self::Declared => "declared",
-            Self::Accepted => "accepted",
-            Self::Rejected => "rejected",
-            Self::Best => "best",
-            Self::Last => "last",
-        }
-    }
-
-    /// What a first click asks for: names from A, numbers from the top.
-    const fn first_order(self) -> Order {
-        match self {
-            Self::Name => Order::Asc,
-            _ => Order::Desc,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Order {
-    Asc,
-    Desc,
-}
-
-impl Order {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Asc => "asc",
-            Self::Desc => "desc",
-        }
-    }
-
-    const fn other(self) -> Self {
-        match self {
-            Self::Asc => Self::Desc,
-            Self::Desc => Self::Asc,
-        }
-    }
 }
 
 /// The view that an address asks for.
 #[derive(Debug, Clone)]
 struct View {
-    sort: Column,
-    order: Order,
-    search: String,
-    hide_silent: bool,
+    selection: Selection,
     window: (&'static str, u64),
     page: usize,
 }
 
 impl View {
     fn of(asked: &WorkersQuery) -> Self {
-        let sort = asked.sort.unwrap_or(Column::Hashrate);
         let window = asked.window.as_deref().and_then(|name| WINDOWS.into_iter().find(|(known, _)| *known == name));
-        let search: String = asked.q.as_deref().unwrap_or_default().trim().chars().take(MAX_SEARCH).collect();
         Self {
-            sort,
-            order: asked.order.unwrap_or(sort.first_order()),
-            search,
-            hide_silent: asked.hide.as_deref() == Some("silent"),
+            selection: Selection::new(asked.sort, asked.order, asked.q.as_deref(), asked.hide),
             window: window.unwrap_or(WINDOWS[1]),
             page: asked.page.unwrap_or(1).max(1),
         }
@@ -133,56 +59,23 @@ impl View {
 
     /// The address of this view; what is as usual is left out.
     fn address(&self, base: Address) -> Address {
-        let (sort, order) = (self.sort, self.order);
-        base.with_some("sort", (sort != Column::Hashrate).then(|| sort.name()))
-            .with_some("order", (order != sort.first_order()).then(|| order.name()))
-            .with_some("q", (!self.search.is_empty()).then_some(self.search.as_str()))
-            .with_some("hide", self.hide_silent.then_some("silent"))
+        self.selected(base)
             .with_some("window", (self.window != WINDOWS[1]).then_some(self.window.0))
             .with_some("page", (self.page > 1).then(|| self.page.to_string()))
     }
 
-    /// Keeps the rows that are asked for, in their order. Names break ties, so that rows never swap between two looks.
-    fn apply(&self, workers: &mut Vec<(String, WorkerView)>, heard: &Heard) {
-        let wanted = self.search.to_lowercase();
-        workers.retain(|(_, worker)| {
-            (wanted.is_empty() || worker.name.to_lowercase().contains(&wanted))
-                && !(self.hide_silent && heard.presence(worker) != Presence::Online)
-        });
-        workers.sort_by(|(_, a), (_, b)| {
-            let by_column = match self.sort {
-                Column::Name => a.name.to_lowercase().cmp(&b.name.to_lowercase()),
-                Column::Hashrate => by_rate(rate_of(&a.window.reading), rate_of(&b.window.reading)),
-                Column::Declared => a.declared_hashrate.cmp(&b.declared_hashrate),
-                Column::Accepted => a.totals.accepted.cmp(&b.totals.accepted),
-                Column::Rejected => by_rate(rejected_part(a), rejected_part(b)),
-                Column::Best => by_rate(a.totals.best_share_difficulty, b.totals.best_share_difficulty),
-                Column::Last => a.last_share_ms.cmp(&b.last_share_ms),
-            };
-            let by_column = if self.order == Order::Desc { by_column.reverse() } else { by_column };
-            by_column.then_with(|| (&a.name, a.is_miner).cmp(&(&b.name, b.is_miner)))
-        });
+    /// The address of the whole list in this order as a file.
+    fn csv(&self, base: Address) -> Address {
+        self.selected(base).with("window", self.window.0)
     }
-}
 
-fn by_rate(a: Option<f64>, b: Option<f64>) -> Ordering {
-    a.unwrap_or(-1.0).total_cmp(&b.unwrap_or(-1.0))
-}
-
-/// What a reading counts for when it is sorted: a stale one by its last value, one without a value as none.
-fn rate_of(reading: &Reading) -> Option<f64> {
-    match reading {
-        Reading::Measured(estimate) | Reading::Stale { last: Some(estimate), .. } => {
-            Some(estimate.rate.hashes_per_second())
-        }
-        Reading::ObservedZero { .. } => Some(0.0),
-        _ => None,
+    fn selected(&self, base: Address) -> Address {
+        let Selection { sort, order, search, hide } = &self.selection;
+        base.with_some("sort", (*sort != Column::default()).then(|| sort.name()))
+            .with_some("order", (*order != sort.first_order()).then(|| order.name()))
+            .with_some("q", (!search.is_empty()).then_some(search.as_str()))
+            .with_some("hide", hide.map(Hidden::name))
     }
-}
-
-fn rejected_part(worker: &WorkerView) -> Option<f64> {
-    let submitted = worker.totals.accepted.saturating_add(worker.totals.rejected);
-    (submitted > 0).then(|| worker.totals.rejected as f64 / submitted as f64)
 }
 
 /// What the page is made from.
@@ -193,8 +86,9 @@ struct Listed {
     /// Rows on all pages.
     found: usize,
     /// Workers that are known.
-    known: usize,
-    counts: Counts,
+    known: u64,
+    /// More are known than are on any page.
+    is_cut: bool,
     heard: Heard,
     view: View,
     /// What the small lines are about.
@@ -210,16 +104,12 @@ pub(super) async fn page(
     let view = View::of(&asked);
     let now_ms = overview.now_ms;
     let listed = match source {
-        Some(source) => {
-            let (publisher, heard) = (source.publisher.clone(), Heard::of(source, now_ms));
-            let redaction = Arc::clone(&state.redaction);
-            state.history.read(move |history| list(history, &publisher, view, &redaction, heard, now_ms)).await?
-        }
+        Some(source) => list(&state, source, view, now_ms).await?,
         None => Listed {
             rows: Vec::new(),
             found: 0,
             known: 0,
-            counts: Counts::default(),
+            is_cut: false,
             heard: Heard::default(),
             view,
             lines: RangeQuery::default().resolve(now_ms, None),
@@ -229,34 +119,25 @@ pub(super) async fn page(
     Ok(respond(StatusCode::OK, document(&frame, &listed)))
 }
 
-/// Reads all, keeps what is asked for. Searching and sorting go by the names that are shown.
-fn list(
-    history: &History,
-    publisher: &str,
-    mut view: View,
-    redaction: &Redaction,
-    heard: Heard,
-    now_ms: u64,
-) -> Result<Listed, QueryError> {
-    let mut workers = history.workers(publisher, view.window.1, now_ms, None, MAX_ROWS)?;
-    let names: Vec<String> = workers.iter().map(|worker| worker.name.clone()).collect();
-    redaction.workers(publisher, &mut workers);
-    let counts = Counts::of(&heard, &workers);
-    let mut rows: Vec<(String, WorkerView)> = names.into_iter().zip(workers).collect();
-    let known = rows.len();
-    view.apply(&mut rows, &heard);
+/// The page of the list that is asked for, with a small line for each of its rows.
+async fn list(state: &AppState, source: &SourceView, mut view: View, now_ms: u64) -> Result<Listed, PageError> {
+    let list = state.worker_list(source.publisher.clone(), view.window.1).await?;
+    let rows = view.selection.of(&list.workers);
     let found = rows.len();
-    let lines = RangeQuery::default().resolve(now_ms, history.begins(publisher)?);
     let turn = Turn::new(Some(view.page), found, PAGE_ROWS);
     view.page = turn.page;
-    let rows = turn
-        .rows(rows)
-        .map(|(name, worker)| {
-            let line = sparklines::of(history, publisher, name, worker.is_miner, &lines)?;
-            Ok((worker, line))
-        })
-        .collect::<Result<_, QueryError>>()?;
-    Ok(Listed { rows, found, known, counts, heard, view, lines })
+    let rows: Vec<usize> = turn.rows(rows).collect();
+    let of = rows.iter().map(|row| (list.real_names[*row].clone(), list.workers[*row].is_miner));
+    let (publisher, of) = (source.publisher.clone(), of.collect::<Vec<_>>());
+    let read = state.history.read(move |history| {
+        let range = RangeQuery::default().resolve(now_ms, history.begins(&publisher)?);
+        let line = |(name, is_miner)| sparklines::of(history, &publisher, name, is_miner, &range);
+        Ok((range, of.into_iter().map(line).collect::<Result<Vec<_>, QueryError>>()?))
+    });
+    let (lines, of) = read.await?;
+    let rows = rows.iter().map(|row| list.workers[*row].clone()).zip(of).collect();
+    let heard = Heard::of(source, now_ms);
+    Ok(Listed { rows, found, known: list.total, is_cut: list.is_cut(), heard, view, lines })
 }
 
 fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
@@ -264,12 +145,14 @@ fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
     let content = html! {
         (frame.heading(&html! { (title) }))
         (filters(data, frame))
-        @if data.known > 0 { p.above data-key="presence" { (data.heard.summary(data.counts)) } }
+        @if let (Some(source), true) = (frame.source, data.known > 0) {
+            p.above data-key="presence" { (data.heard.summary(source, data.known)) }
+        }
         p.note.above role="status" data-key="found" {
-            @if data.found == data.known { (numbers::count(data.known as u64)) " known" }
-            @else { (numbers::count(data.found as u64)) " of " (numbers::count(data.known as u64)) " known" }
+            @if data.found as u64 == data.known { (numbers::count(data.known)) " known" }
+            @else { (numbers::count(data.found as u64)) " of " (numbers::count(data.known)) " known" }
             @if data.known > 0 { "; shares are counted since each was first seen" }
-            @if data.known >= MAX_ROWS as usize { "; more exist than are listed here" }
+            @if data.is_cut { "; only the first " (numbers::count(MAX_ROWS.into())) " by name are looked through" }
         }
         @if data.known == 0 {
             p.empty { "Nobody has connected yet." }
@@ -285,43 +168,38 @@ fn document(frame: &Frame<'_>, data: &Listed) -> Markup {
 
 fn filters(data: &Listed, frame: &Frame<'_>) -> Markup {
     let view = &data.view;
+    let Selection { sort, order, search, hide } = &view.selection;
     html! {
         form.filters method="get" action="/workers" data-filters="" role="search" {
-            @if let (true, Some(source)) = (frame.sources.len() > 1, frame.source) {
+            @if let Some(source) = frame.source {
                 input type="hidden" name="source" value=(source.publisher);
             }
-            @if view.sort != Column::Hashrate { input type="hidden" name="sort" value=(view.sort.name()); }
-            @if view.order != view.sort.first_order() { input type="hidden" name="order" value=(view.order.name()); }
-            label { "Name " input type="search" name="q" value=(view.search) maxlength=(MAX_SEARCH) autocomplete="off"; }
+            @if *sort != Column::default() { input type="hidden" name="sort" value=(sort.name()); }
+            @if *order != sort.first_order() { input type="hidden" name="order" value=(order.name()); }
+            label { "Name " input type="search" name="q" value=(search) maxlength=(MAX_SEARCH) autocomplete="off"; }
             label {
                 "Hashrate over "
                 select name="window" {
                     @for (name, _) in WINDOWS { option value=(name) selected[name == view.window.0] { (name) } }
                 }
             }
-            label { input type="checkbox" name="hide" value="silent" checked[view.hide_silent]; "Hide silent ones" }
+            label {
+                input type="checkbox" name="hide" value=(Hidden::Silent.name()) checked[*hide == Some(Hidden::Silent)];
+                "Hide silent ones"
+            }
             button type="submit" { "Show" }
-            @if data.known > 0 { (csv_link(&csv(view, frame))) }
+            @if data.found > 0 { (csv_link(&view.csv(frame.csv("/api/v1/workers")), data.found as u64)) }
         }
     }
 }
 
-/// The workers of this view as a file; the API has no column for every way to sort here, so it has its own order.
-fn csv(view: &View, frame: &Frame<'_>) -> Address {
-    frame
-        .csv("/api/v1/workers")
-        .with("limit", MAX_CSV.to_string())
-        .with("window", view.window.0)
-        .with_some("q", (!view.search.is_empty()).then_some(view.search.as_str()))
-}
-
 fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
     let head = |column: Column, name: &str, class: &str| {
-        let view = &data.view;
-        let is_sorted = view.sort == column;
-        let order = if is_sorted { view.order.other() } else { column.first_order() };
-        let next = View { sort: column, order, page: 1, ..view.clone() };
-        let sorted = match (is_sorted, view.order) {
+        let mut next = View { page: 1, ..data.view.clone() };
+        let Selection { sort, order, .. } = &mut next.selection;
+        let (is_sorted, shown) = (*sort == column, *order);
+        (*sort, *order) = (column, if is_sorted { shown.other() } else { column.first_order() });
+        let sorted = match (is_sorted, shown) {
             (false, _) => None,
             (true, Order::Asc) => Some("ascending"),
             (true, Order::Desc) => Some("descending"),
@@ -343,8 +221,8 @@ fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
                         (head(Column::Declared, "Declared", "number wide"))
                         (head(Column::Accepted, "Accepted", "number wide"))
                         (head(Column::Rejected, "Rejected", "number wide"))
-                        (head(Column::Best, "Best share", "number wide"))
-                        (head(Column::Last, "Last share", "last"))
+                        (head(Column::BestShare, "Best share", "number wide"))
+                        (head(Column::LastShare, "Last share", "last"))
                     }
                 }
                 tbody {
@@ -358,20 +236,23 @@ fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
 fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, heard: &Heard) -> Markup {
     let totals = &worker.totals;
     let submitted = totals.accepted.saturating_add(totals.rejected);
-    let silent = heard.presence(worker) != Presence::Online;
+    let silent = worker.presence != Presence::Online;
     html! {
         tr data-key=(worker.name) class=[silent.then_some("is-silent")] {
             th scope="row" {
                 a.name href=(address(&worker.name, worker.is_miner, frame).text()) { (numbers::untrusted(&worker.name)) }
-                span.basis { (heard.words(worker)) }
+                span.basis { (heard.words(worker.presence, worker.open, worker.is_miner)) }
             }
             td.number { (numbers::reading(&worker.window.reading)) span.basis { (numbers::basis(&worker.window)) } }
             td.wide { (plot::sparkline(line)) }
             td.number.wide { (declared(worker.declared_hashrate)) }
             td.number.wide data-count=(totals.accepted) { (numbers::count(totals.accepted)) }
             td.number.wide {
-                (numbers::count(totals.rejected))
-                @if let Some(part) = numbers::per_cent(totals.rejected, submitted) { span.basis { (part) } }
+                // What the column is sorted by comes first.
+                @match numbers::per_cent(totals.rejected, submitted) {
+                    Some(part) => { (part) span.basis { (numbers::count(totals.rejected)) } }
+                    None => { span.note { "none" } }
+                }
             }
             td.number.wide {
                 @match totals.best_share_difficulty { Some(best) => { (text::difficulty(best)) } None => { (numbers::unknown()) } }
@@ -419,7 +300,7 @@ mod tests {
             sort: Some(Column::Name),
             order: Some(Order::Desc),
             q: Some(" a&b ".to_owned()),
-            hide: Some("silent".to_owned()),
+            hide: Some(Hidden::Silent),
             window: Some("1d".to_owned()),
             page: Some(3),
             ..WorkersQuery::default()

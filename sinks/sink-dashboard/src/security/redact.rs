@@ -9,7 +9,8 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use sidecar_core::{EventKind, NotReady};
 use sink_sqlite::query::{
-    BlockView, ConnectionView, DownstreamView, EhashView, Overview, QuoteView, WorkerDetail, WorkerView,
+    BlockView, ConnectionView, DownstreamView, EhashView, LossView, Overview, PastConnection, QuoteView, WorkerDetail,
+    WorkerView,
 };
 
 use crate::config::{DashboardSettings, Redacted};
@@ -117,7 +118,7 @@ impl Redaction {
             source.upstreams.iter_mut().for_each(|address| self.address(address));
             source.info.iter_mut().for_each(|(name, value)| self.source_info(name, value));
             source.sessions.iter_mut().for_each(|session| self.optional_words(&mut session.reason));
-            source.losses.iter_mut().for_each(|loss| self.words(&mut loss.reason));
+            self.losses(&mut source.losses);
             let publisher = source.publisher.clone();
             self.blocks(&publisher, &mut source.blocks);
         }
@@ -131,10 +132,18 @@ impl Redaction {
 
     pub(crate) fn worker(&self, publisher: &str, worker: &mut WorkerDetail) {
         self.name(publisher, &mut worker.name);
-        for connection in &mut worker.connections {
+        self.past_connections(&mut worker.connections);
+    }
+
+    pub(crate) fn past_connections(&self, connections: &mut [PastConnection]) {
+        for connection in connections {
             self.address(&mut connection.address);
             self.optional_words(&mut connection.reason);
         }
+    }
+
+    pub(crate) fn losses<'a>(&self, losses: impl IntoIterator<Item = &'a mut LossView>) {
+        losses.into_iter().for_each(|loss| self.words(&mut loss.reason));
     }
 
     pub(crate) fn connections(&self, publisher: &str, connections: &mut [ConnectionView]) {

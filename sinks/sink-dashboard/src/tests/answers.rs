@@ -1,6 +1,6 @@
 //! The API: numbers, lists, series, errors, caching, and its description.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use stats_sv2::Role;
 
 use super::{Bench, MINUTE, SECOND};
@@ -51,7 +51,7 @@ fn workers_are_sorted_searched_and_paged() {
             .map(|worker| worker["name"].as_str().unwrap().to_owned())
             .collect()
     };
-    assert_eq!(names("/api/v1/workers?window=1h"), ["alice", "Alice-2", "bob"], "measured first, then by name");
+    assert_eq!(names("/api/v1/workers?window=1h"), ["alice", "bob", "Alice-2"], "zero is more than warming up");
     assert_eq!(names("/api/v1/workers?sort=name&order=desc"), ["bob", "Alice-2", "alice"]);
     assert_eq!(names("/api/v1/workers?q=ALICE&sort=name"), ["alice", "Alice-2"]);
     let mut seen = Vec::new();
@@ -81,8 +81,36 @@ fn a_worker_has_its_windows_connections_and_last_shares() {
     assert_eq!((&shares[0]["accepted"], &shares[0]["error_code"]), (&false.into(), &"stale-share".into()));
     assert_eq!(shares[1]["difficulty"], 1.0);
     assert!(shares[1]["share_difficulty"].as_f64().unwrap() > 1.0);
-    bench.get("/api/v1/worker?kind=identity&name=nobody").problem(404);
-    bench.get("/api/v1/worker?kind=miner&name=alice").problem(404);
+    for path in ["worker", "worker/connections"] {
+        bench.get(&format!("/api/v1/{path}?kind=identity&name=nobody")).problem(404);
+        bench.get(&format!("/api/v1/{path}?kind=miner&name=alice")).problem(404);
+    }
+    let connections = bench.json("/api/v1/worker/connections?kind=identity&name=alice");
+    assert_eq!(connections["connections"], worker["connections"]);
+}
+
+#[test]
+fn connections_have_what_they_declare_beside_what_is_measured() {
+    let bench = pool();
+    let channels = bench.json("/api/v1/channels");
+    let alice = channels["channels"].as_array().unwrap().iter().find(|row| row["name"] == "alice").unwrap();
+    assert_eq!((&alice["declared_hashrate"], &alice["difficulty"]), (&1_000_000_000_000_u64.into(), &1.0.into()));
+    assert_eq!(alice["window"], Value::Null);
+    let downstreams = bench.json("/api/v1/downstreams");
+    let first = &downstreams["downstreams"][0];
+    assert_eq!(
+        (&first["declared_hashrate"], &first["window"]["window"]),
+        (&1_000_000_000_000_u64.into(), &"15m".into())
+    );
+    assert_eq!((&first["window"]["accepted"], &first["window"]["reading"]["state"]), (&3.into(), &"measured".into()));
+    let file = bench.get("/api/v1/downstreams?format=csv").body;
+    let mut rows = csv::Reader::from_reader(file.as_bytes());
+    let columns = rows.headers().unwrap().clone();
+    let row = rows.records().next().unwrap().unwrap();
+    let of = |name: &str| row[columns.iter().position(|column| column == name).unwrap()].to_owned();
+    let rate = |name: &str| of(name).parse::<f64>().unwrap();
+    assert_eq!((of("declared_hashrate_hs"), of("window_accepted")), ("1000000000000".into(), "3".into()));
+    assert!(rate("hashrate_low_hs") < rate("hashrate_hs") && rate("hashrate_hs") < rate("hashrate_high_hs"), "{file}");
 }
 
 #[test]
@@ -105,31 +133,52 @@ fn a_series_shows_gaps_as_null_and_zero_as_zero() {
     assert_eq!((&rejects["accepted"], &rejects["by_reason"]["stale-share"]), (&3.into(), &1.into()));
 }
 
+/// Paths that are no tables: each is one thing with tables in it, which have paths of their own, or a stream.
+const DOCUMENTS: [&str; 7] = [
+    "/api/v1/summary",
+    "/api/v1/worker",
+    "/api/v1/quotes/report",
+    "/api/v1/health",
+    "/api/v1/pipeline",
+    "/api/v1/live",
+    "/api/v1/live/poll",
+];
+
 #[test]
 fn tables_are_also_csv() {
     let bench = pool();
-    for (path, first) in [
-        ("/api/v1/sources", "publisher,role"),
-        ("/api/v1/workers", "name,is_miner"),
-        ("/api/v1/channels", "name,is_miner"),
-        ("/api/v1/downstreams", "downstream_id,address"),
-        ("/api/v1/series", "at_ms,hashrate_hs"),
-        ("/api/v1/rejects", "reason,shares"),
-        ("/api/v1/quotes", "share_hash,state"),
-        ("/api/v1/ehash", "identity,session_id"),
-        ("/api/v1/blocks", "block_hash,height"),
-        ("/api/v1/events", "number,received_ms"),
-        ("/api/v1/alerts", "at_ms,alert"),
-        ("/api/v1/worker/shares?kind=identity&name=alice", "at_ms,accepted"),
-    ] {
-        let separator = if path.contains('?') { '&' } else { '?' };
-        let named = bench.get(&format!("{path}{separator}format=csv"));
+    let report = json!({ "sinks": {}, "sources": [], "dead_letters": [], "journal": { "dead_letters": 0 } });
+    bench.neighbours.pipeline_is(super::Reported(report));
+    let document = bench.json("/api/v1/openapi.json");
+    let paths: Vec<&String> =
+        document["paths"].as_object().unwrap().keys().filter(|path| path.starts_with("/api/v1/")).collect();
+    for document in DOCUMENTS {
+        assert!(paths.iter().any(|path| *path == document), "{document} is gone");
+    }
+    let tables: Vec<&&String> = paths.iter().filter(|path| !DOCUMENTS.contains(&path.as_str())).collect();
+    assert!(tables.len() >= 20, "{tables:?}");
+    let mut columns = std::collections::BTreeMap::new();
+    for path in tables {
+        let parameters = &document["paths"][path.as_str()]["get"]["parameters"];
+        let parameters: Vec<&str> =
+            parameters.as_array().unwrap().iter().map(|parameter| parameter["name"].as_str().unwrap()).collect();
+        assert!(parameters.contains(&"format"), "{path} has no CSV");
+        let path =
+            if parameters.contains(&"kind") { format!("{path}?kind=identity&name=alice&") } else { format!("{path}?") };
+        let named = bench.get(&format!("{path}format=csv"));
         assert_eq!(named.status, 200, "{path}: {}", named.body);
         assert!(named.header("content-type").unwrap().starts_with("text/csv"), "{}", named.head);
-        assert!(named.body.starts_with(first), "{path}: {}", named.body);
-        let accepted = bench.ask("GET", path, "Host: localhost\r\nAccept: text/csv\r\n");
+        let head = named.body.split("\r\n").next().and_then(|line| line.split('\n').next()).unwrap().to_owned();
+        assert!(head.contains(','), "{path}: {head}");
+        let accepted = bench.ask("GET", path.trim_end_matches(['?', '&']), "Host: localhost\r\nAccept: text/csv\r\n");
         assert_eq!(accepted.body, named.body, "{path}");
-        assert_eq!(bench.get(&format!("{path}{separator}format=xml")).status, 406);
+        assert_eq!(bench.get(&format!("{path}format=xml")).status, 406);
+        assert_eq!(bench.get(&path).header("content-type"), Some("application/json"));
+        columns.insert(head, path);
+    }
+    for first in ["publisher,role", "name,is_miner", "at_ms,hashrate_hs", "reason,shares", "stage,quotes", "kind,code"]
+    {
+        assert!(columns.keys().any(|head| head.starts_with(first)), "{first} in {columns:?}");
     }
 }
 
@@ -176,7 +225,7 @@ fn questions_that_make_no_sense_are_problems_with_words() {
         "series?to=253402300800000".to_owned(),
         "workers?sort=luck".to_owned(),
         "workers?order=sideways".to_owned(),
-        "workers?hide_offline=maybe".to_owned(),
+        "workers?hide=nobody".to_owned(),
         "workers?source=a&source=b".to_owned(),
         "worker?kind=identity".to_owned(),
         "ehash?by=luck".to_owned(),

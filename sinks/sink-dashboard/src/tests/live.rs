@@ -3,7 +3,7 @@
 use stats_sv2::event::{BlockFound, ChannelClosed, QuoteCreated, SessionEnded};
 use stats_sv2::{Amount, ChannelId, DownstreamId, Event, Role, Text, U256, UnixMillis};
 
-use super::{Bench, SECOND};
+use super::{Bench, MINUTE, SECOND};
 
 #[test]
 fn what_happens_is_told() {
@@ -73,25 +73,52 @@ fn an_update_has_the_numbers_and_who_was_active() {
 }
 
 #[test]
-fn who_is_online_is_counted_by_name_and_not_guessed() {
+fn who_is_online_is_counted_by_name_and_the_same_everywhere() {
     let mut bench = Bench::new();
-    for (id, name) in [(1, "alice"), (2, "alice"), (3, "bob")] {
+    for (id, name) in [(1, "alice"), (2, "alice"), (3, "bob"), (4, "idle")] {
         bench.open(id, name);
     }
-    let online = |bench: &Bench| {
-        let source = bench.listen("").next("update").data["sources"][0].clone();
-        (source["workers_online"].clone(), source["channels_open"].clone())
+    // What the dashboard was not told itself is known to the history.
+    bench.unseen(&Bench::opened(5, "carol", UnixMillis(bench.now())));
+    let check = |bench: &Bench, online: u64, silent: u64| {
+        let update = bench.listen("").next("update").data["sources"][0].clone();
+        assert_eq!((&update["workers_online"], &update["channels_open"]), (&online.into(), &5.into()), "{update}");
+        for (path, list) in [("sources", "sources"), ("summary", "sources")] {
+            let source = bench.json(&format!("/api/v1/{path}"))[list][0].clone();
+            let counts = (&source["workers_online"], &source["workers_silent"]);
+            assert_eq!(counts, (&online.into(), &silent.into()), "{path}: {source}");
+        }
+        let workers = bench.json("/api/v1/workers");
+        let of = |presence: &str| {
+            let workers = workers["workers"].as_array().unwrap();
+            workers.iter().filter(|worker| worker["presence"] == presence).count() as u64
+        };
+        assert_eq!((of("online"), of("silent"), of("gone")), (online, silent, 0), "{workers}");
+        let shown = bench.json("/api/v1/workers?hide=silent");
+        assert_eq!((&shown["matched"], &shown["total"]), (&online.into(), &4.into()), "{shown}");
+        for worker in workers["workers"].as_array().unwrap() {
+            let name = worker["name"].as_str().unwrap();
+            let detail = bench.json(&format!("/api/v1/worker?kind=identity&name={name}"));
+            assert_eq!(detail["presence"], worker["presence"], "{name}");
+        }
+        #[cfg(feature = "pages")]
+        {
+            let overview = bench.get("/").body;
+            assert!(overview.contains(&format!("data-online=\"\">{online}</td>")), "{overview}");
+            let list = bench.get("/workers").body;
+            let silent =
+                if silent > 0 { format!(", {silent} connected without a share lately") } else { String::new() };
+            assert!(list.contains(&format!(">{online} online{silent}, 0 not connected</p>")), "{list}");
+            assert!(bench.get("/workers?hide=silent").body.contains(&format!("{online} of 4 known")) || online == 4);
+        }
     };
-    assert_eq!(online(&bench), (2.into(), 3.into()));
-    assert_eq!(bench.json("/api/v1/sources")["sources"][0]["workers_online"], 2);
-    // What is open and was not told to the dashboard: the stream says nothing, and the history knows.
-    let mut bench = Bench::new();
-    let at = UnixMillis(bench.now());
-    for (id, name) in [(1, "alice"), (2, "alice"), (3, "bob"), (4, "carol")] {
-        bench.unseen(&Bench::opened(id, name, at));
+    check(&bench, 4, 0);
+    bench.observe(4 * MINUTE);
+    for id in [1, 3, 5] {
+        bench.share(id);
     }
-    assert_eq!(online(&bench), (serde_json::Value::Null, 4.into()));
-    assert_eq!(bench.json("/api/v1/sources")["sources"][0]["workers_online"], 3);
+    bench.observe(2 * MINUTE);
+    check(&bench, 3, 1);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::{Bench, SECOND};
 use crate::config::{AuthSetting, Redacted};
 
 /// Every path with a name or an address in it.
-const PATHS: [&str; 14] = [
+const PATHS: [&str; 15] = [
     "/api/v1/summary",
     "/api/v1/sources",
     "/api/v1/workers",
@@ -19,6 +19,7 @@ const PATHS: [&str; 14] = [
     "/api/v1/events",
     "/api/v1/ehash",
     "/api/v1/quotes",
+    "/api/v1/losses",
     "/api/stats",
     "/api/services",
     "/api/connections",
@@ -270,6 +271,30 @@ fn what_is_redacted_is_nowhere() {
     assert_eq!((&worker["name"], worker["recent_shares"].as_array().unwrap().len()), (&shown.as_str().into(), 1));
     let closed = worker["connections"].as_array().unwrap().iter().find(|connection| connection["closed_ms"].is_u64());
     assert_eq!((&closed.unwrap()["address"], &closed.unwrap()["reason"]), (&"(hidden)".into(), &"(hidden)".into()));
+    let connections = bench.get(&format!("/api/v1/worker/connections?kind=identity&name={shown}&limit=1"));
+    assert!(connections.body.contains("(hidden)") && connections.next.is_some(), "{}", connections.body);
+    bench.open(3, "bc1qsecret.other");
+    bench.events(&[Event::QuoteCreated(QuoteCreated {
+        downstream_id: DownstreamId(3),
+        amount: Amount(1),
+        timestamp: UnixMillis(bench.now()),
+        channel_id: ChannelId(3),
+        share_hash: U256([10; 32]),
+        sequence_number: 1,
+    })]);
+    bench.pass(2 * SECOND);
+    // Nor does a place in a list tell what its row does not.
+    for path in
+        ["workers?limit=1", "workers?sort=name&limit=1", "channels?limit=1", "ehash?limit=1", "downstreams?limit=1"]
+    {
+        let next = bench.get(&format!("/api/v1/{path}")).next.unwrap_or_else(|| panic!("{path} has one page"));
+        let cursor = base64::Engine::decode(
+            &base64::engine::general_purpose::URL_SAFE_NO_PAD,
+            next.split("cursor=").nth(1).unwrap(),
+        );
+        let place = String::from_utf8(cursor.unwrap()).unwrap();
+        assert!(!place.contains("secret") && !place.contains("192.0.2."), "{path}: {place}");
+    }
     assert_eq!(bench.json("/api/v1/summary")["sources"][0]["losses"][0]["reason"], "(hidden)");
     let series = bench.get(&format!("/api/v1/series?subject=identity&name={shown}&range=1h"));
     assert_eq!(series.status, 200, "{}", series.body);

@@ -171,6 +171,32 @@ pub(super) fn sums_over_all(
     Ok(())
 }
 
+/// The same series by series and bucket by bucket, for some series whose tier is no hour.
+pub(super) fn for_each_bucket_of(
+    conn: &Connection,
+    tier: Tier,
+    series: &[i64],
+    from: u64,
+    to: u64,
+    mut visit: impl FnMut(i64, u64, Sums),
+) -> Result<(), QueryError> {
+    let list = |numbers: &mut dyn Iterator<Item = String>| format!("[{}]", numbers.collect::<Vec<_>>().join(","));
+    let buckets = (tier.bucket_of(from)..to).step_by(tier.width_ms() as usize);
+    let mut rows = conn.prepare_cached(&format!(
+        "SELECT {SINGLE}, bucket, series FROM rollup_{}
+         WHERE bucket IN (SELECT value FROM json_each(?1)) AND series IN (SELECT value FROM json_each(?2))",
+        tier.name()
+    ))?;
+    let mut rows = rows.query(params![
+        list(&mut buckets.map(|bucket| bucket.to_string())),
+        list(&mut series.iter().map(ToString::to_string))
+    ])?;
+    while let Some(row) = rows.next()? {
+        visit(row.get(COLUMNS + 1)?, row.get(COLUMNS)?, sums_of_row(row)?);
+    }
+    Ok(())
+}
+
 /// Rejected shares of a series over a range as in [`sums_over`], by reason.
 pub(super) fn reasons_over(
     conn: &Connection,

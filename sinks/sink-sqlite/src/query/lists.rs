@@ -3,13 +3,16 @@
 use mining_stats::reading::Circumstances;
 use mining_stats::{Spans, Sv1Difficulty, Tier, luck};
 use rusqlite::{Connection, OptionalExtension, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stats_sv2::U256;
 
 use crate::cache::SeriesKind;
 use crate::kept::Kept;
+use crate::query::online::{Connected, Presence};
 use crate::query::overview::{Totals, totals};
+use crate::query::part::{Bounded, Part, Place};
 use crate::query::presence::{ObservedTime, presence_of_all};
+use crate::query::rates::{Rated, rates};
 use crate::query::series::work_of_target;
 use crate::query::windows::{Cover, WindowReading};
 use crate::query::{QueryError, source_row};
@@ -26,6 +29,8 @@ pub struct WorkerView {
     pub is_miner: bool,
     /// Channels or connections that are open now.
     pub open: u64,
+    /// Whether it is there, by what is open and by its last share.
+    pub presence: Presence,
     /// When it first appeared.
     pub first_seen_ms: u64,
     /// Its last accepted share.
@@ -62,6 +67,13 @@ pub struct ConnectionView {
     pub opened_ms: u64,
     /// Its last accepted share.
     pub last_share_ms: Option<u64>,
+    /// SV1 difficulty of its target.
+    pub difficulty: Option<f64>,
+    /// H/s as declared by the miner when the channel opened, or by vardiff; never a measurement.
+    pub declared_hashrate: Option<u64>,
+    /// The hashrate of a miner's connection over the last quarter of an hour; `None` in its first minutes where another had its
+    /// number before, and for channels, which are measured by downstream and by name.
+    pub window: Option<WindowReading>,
     /// Accepted shares of this connection.
     pub accepted: u64,
     /// Rejected shares of this connection.
@@ -70,6 +82,20 @@ pub struct ConnectionView {
     pub quotes: u64,
     /// Their ehash, exact, as a decimal number.
     pub ehash: String,
+    /// Its place in the list.
+    #[serde(skip)]
+    pub place: ConnectionPlace,
+}
+
+/// A row's place in the list of what is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectionPlace {
+    /// When it opened.
+    pub opened_ms: u64,
+    /// Whether it is an SV1 miner.
+    pub is_miner: bool,
+    /// Its number in the file.
+    pub number: u64,
 }
 
 /// A block of this publisher.
@@ -87,6 +113,9 @@ pub struct BlockView {
     /// Work since the block before over the work that a block took on average at its time: 1 is the mean round. `None` for the
     /// first block, and where the network's target was not told.
     pub effort: Option<f64>,
+    /// Its place in the list.
+    #[serde(skip)]
+    pub place: Place,
 }
 
 pub(super) fn workers(
@@ -107,6 +136,7 @@ pub(super) fn workers(
     let sums = cover.sums_of_all(conn, source)?;
     let time = ObservedTime::of_source(conn, source, cover.from, now_ms)?;
     let presence = presence_of_all(conn, source, cover.from)?;
+    let connected = Connected::of_source(conn, source, last_event, now_ms)?;
     let absent = Spans::new();
 
     let mut rows = conn.prepare_cached(
@@ -133,6 +163,7 @@ pub(super) fn workers(
             name: row.get(2)?,
             is_miner,
             open: latest.open,
+            presence: connected.presence(series.id),
             first_seen_ms,
             last_share_ms: latest.last_share_ms,
             difficulty: share_work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),
@@ -183,64 +214,110 @@ pub(super) fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<L
             open,
             last_share_ms: open_share.max(share),
             target: row.get(0)?,
-            declared_hashrate: row.get(1)?,
+            declared_hashrate: row.get::<_, Option<u64>>(1)?.filter(|rate| *rate > 0),
             user_agent: row.get(2)?,
         })
     });
     Ok(last.optional()?.unwrap_or_default())
 }
 
-pub(super) fn connections(conn: &Connection, publisher: &str, limit: u32) -> Result<Vec<ConnectionView>, QueryError> {
+pub(super) fn connections(
+    conn: &Connection,
+    publisher: &str,
+    now_ms: u64,
+    part: &Part<ConnectionPlace>,
+) -> Result<Vec<ConnectionView>, QueryError> {
     let source = source_row(conn, publisher)?;
+    // Which rows they are is found out first: only those that are given are joined with what belongs to them.
     let mut rows = conn.prepare_cached(
-        "SELECT s.name, 0, c.downstream_id, c.channel_id, coalesce(d.address, ''),
+        "WITH part (is_miner, id, opened_at) AS MATERIALIZED (
+           SELECT is_miner, id, opened_at FROM (
+             SELECT 0 AS is_miner, id, opened_at FROM channels WHERE source = ?1 AND closed_at IS NULL
+             UNION ALL
+             SELECT 1, id, connected_at FROM miners WHERE source = ?1 AND disconnected_at IS NULL)
+           WHERE ?2 IS NULL OR opened_at < ?2 OR (opened_at = ?2 AND (is_miner, id) > (?3, ?4))
+           ORDER BY opened_at DESC, is_miner, id LIMIT ?5 OFFSET ?6)
+         SELECT s.name, 0, c.downstream_id, c.channel_id, coalesce(d.address, ''),
            trim(coalesce(d.vendor, '') || ' ' || coalesce(d.firmware, '')), c.opened_at, c.last_share_at, c.accepted,
-           c.rejected, c.quotes, c.ehash
-         FROM channels c JOIN series s ON s.id = c.identity
-           LEFT JOIN downstreams d ON d.session = c.session AND d.downstream_id = c.downstream_id AND d.disconnected_at IS NULL
-         WHERE c.source = ?1 AND c.closed_at IS NULL
+           c.rejected, c.quotes, c.ehash, c.id, c.target, c.nominal_hashrate, NULL
+         FROM part p CROSS JOIN channels c ON c.id = p.id JOIN series s ON s.id = c.identity
+           LEFT JOIN downstreams d ON d.id = (
+             SELECT max(id) FROM downstreams
+             WHERE session = c.session AND downstream_id = c.downstream_id AND disconnected_at IS NULL)
+         WHERE p.is_miner = 0
          UNION ALL
          SELECT s.name, 1, m.miner_id, NULL, m.address, m.user_agent, m.connected_at, m.last_share_at, m.accepted, m.rejected,
-           0, NULL
-         FROM miners m JOIN series s ON s.id = m.identity WHERE m.source = ?1 AND m.disconnected_at IS NULL
-         ORDER BY 7 DESC, 3, 4 LIMIT ?2",
+           0, NULL, m.id, m.target, m.declared_hashrate, m.connection
+         FROM part p CROSS JOIN miners m ON m.id = p.id JOIN series s ON s.id = m.identity
+         WHERE p.is_miner = 1
+         ORDER BY 7 DESC, 2, 13",
     )?;
-    let rows = rows.query_map(params![source, limit], |row| {
-        Ok(ConnectionView {
-            name: row.get(0)?,
-            is_miner: row.get(1)?,
-            connection_id: row.get(2)?,
-            channel_id: row.get(3)?,
-            address: row.get(4)?,
-            program: row.get(5)?,
-            opened_ms: row.get(6)?,
-            last_share_ms: row.get(7)?,
-            accepted: row.get(8)?,
-            rejected: row.get(9)?,
-            quotes: row.get(10)?,
-            ehash: store::ehash(row.get_ref(11)?.as_blob_or_null()?).to_string(),
-        })
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
+    let after = part.after;
+    let rows = rows.query_map(
+        params![
+            source,
+            after.map(|place| Bounded(place.opened_ms)),
+            after.map(|place| place.is_miner),
+            after.map(|place| Bounded(place.number)),
+            part.limit(),
+            part.skip()
+        ],
+        |row| {
+            let (is_miner, opened_ms, number) = (row.get(1)?, row.get(6)?, row.get(12)?);
+            let share_work = row.get::<_, Option<u32>>(13)?.and_then(work_of_target);
+            let series: Option<i64> = row.get(15)?;
+            let view = ConnectionView {
+                name: row.get(0)?,
+                is_miner,
+                connection_id: row.get(2)?,
+                channel_id: row.get(3)?,
+                address: row.get(4)?,
+                program: row.get(5)?,
+                opened_ms,
+                last_share_ms: row.get(7)?,
+                difficulty: share_work.and_then(Sv1Difficulty::from_expected_hashes).map(Sv1Difficulty::sv1_number),
+                declared_hashrate: row.get::<_, Option<u64>>(14)?.filter(|rate| *rate > 0),
+                window: None,
+                accepted: row.get(8)?,
+                rejected: row.get(9)?,
+                quotes: row.get(10)?,
+                ehash: store::ehash(row.get_ref(11)?.as_blob_or_null()?).to_string(),
+                place: ConnectionPlace { opened_ms, is_miner, number },
+            };
+            Ok((view, series.map(|series| Rated { series, opened_ms, share_work })))
+        },
+    )?;
+    let (mut views, rated): (Vec<_>, Vec<_>) = rows.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
+    for (view, window) in views.iter_mut().zip(rates(conn, source, now_ms, &rated)?) {
+        view.window = window;
+    }
+    Ok(views)
 }
 
-pub(super) fn blocks(conn: &Connection, source: i64, limit: u32) -> Result<Vec<BlockView>, QueryError> {
+pub(super) fn blocks(conn: &Connection, source: i64, part: &Part<Place>) -> Result<Vec<BlockView>, QueryError> {
     let mut rows = conn.prepare_cached(
-        "SELECT b.block_hash, b.height, b.found_at, s.name, b.network_target, b.source_work - (
+        "SELECT b.block_hash, b.height, b.found_at, s.name, b.id, b.network_target, b.source_work - (
            SELECT p.source_work FROM blocks p WHERE p.source = b.source AND (p.found_at, p.id) < (b.found_at, b.id)
            ORDER BY p.found_at DESC, p.id DESC LIMIT 1)
          FROM blocks b LEFT JOIN series s ON s.id = b.identity
-         WHERE b.source = ?1 ORDER BY b.found_at DESC, b.id DESC LIMIT ?2",
+         WHERE b.source = ?1 AND (b.found_at, b.id) < (?2, ?3)
+         ORDER BY b.found_at DESC, b.id DESC LIMIT ?4 OFFSET ?5",
     )?;
-    let rows = rows.query_map(params![source, limit], |row| {
-        Ok(BlockView {
-            block_hash: Some(U256(row.get(0)?)).filter(|hash| *hash != U256([0; 32])).map(|hash| hash.to_string()),
-            height: row.get(1)?,
-            found_ms: row.get(2)?,
-            identity: row.get(3)?,
-            effort: effort(row.get(4)?, row.get(5)?),
-        })
-    })?;
+    let after = part.after.unwrap_or(Place::START);
+    let rows = rows.query_map(
+        params![source, Bounded(after.at_ms), Bounded(after.number), part.limit(), part.skip()],
+        |row| {
+            let (found_ms, number) = (row.get(2)?, row.get(4)?);
+            Ok(BlockView {
+                block_hash: Some(U256(row.get(0)?)).filter(|hash| *hash != U256([0; 32])).map(|hash| hash.to_string()),
+                height: row.get(1)?,
+                found_ms,
+                identity: row.get(3)?,
+                effort: effort(row.get(5)?, row.get(6)?),
+                place: Place { at_ms: found_ms, number },
+            })
+        },
+    )?;
     Ok(rows.collect::<Result<_, _>>()?)
 }
 

@@ -11,11 +11,12 @@ use stats_sv2::Role;
 use crate::cache::SeriesKind;
 use crate::query::buckets::{SINGLE, sums_of_row};
 use crate::query::lists::{BlockView, blocks};
+use crate::query::online::{Connected, Presence};
 use crate::query::presence::ObservedTime;
 use crate::query::quotes::{QuoteCounts, quote_counts};
 use crate::query::series::{share_work, work_of_target};
 use crate::query::windows::{Cover, WINDOWS, WindowReading};
-use crate::query::{QueryError, Subject, find_series, tiers_of};
+use crate::query::{Part, QueryError, Subject, find_series, tiers_of};
 use crate::rollup::SeriesRef;
 use crate::schema;
 
@@ -64,6 +65,11 @@ pub struct SourceView {
     pub channels_open: u64,
     /// Connected SV1 miners.
     pub miners_open: u64,
+    /// Workers that are online, each name once, as lists of workers have it: those that are connected and sent a share lately,
+    /// or have just come.
+    pub workers_online: u64,
+    /// Workers that are connected without a share lately.
+    pub workers_silent: u64,
     /// Addresses of connected upstreams.
     pub upstreams: Vec<String>,
     /// Shares over channels; `None` if there never were any.
@@ -226,6 +232,7 @@ pub(super) fn overview(conn: &Connection, now_ms: u64) -> Result<Overview, Query
     let mut sources = Vec::new();
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
+        let connected = Connected::of_source(conn, id, row.get(5)?, now_ms)?;
         let view = SourceView {
             publisher: row.get(1)?,
             role: Role::from_wire(row.get(2)?).map_or("unknown", Role::name),
@@ -238,10 +245,12 @@ pub(super) fn overview(conn: &Connection, now_ms: u64) -> Result<Overview, Query
             downstreams: count(conn, "downstreams", "disconnected_at", id)?,
             channels_open: count(conn, "channels", "closed_at", id)?,
             miners_open: count(conn, "miners", "disconnected_at", id)?,
+            workers_online: connected.count(Presence::Online),
+            workers_silent: connected.count(Presence::Silent),
             upstreams: upstreams(conn, id)?,
             channels: None,
             miners: None,
-            blocks: blocks(conn, id, MAX_LISTED)?,
+            blocks: blocks(conn, id, &Part::first(MAX_LISTED))?,
             tip: tip(conn, id)?,
             round: None,
             luck: None,

@@ -1,14 +1,16 @@
 //! Quotes: how many stand in which state, their ehash, latencies and failures, and their lists.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use mining_stats::Tier;
 use rusqlite::{Connection, Row, params};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use stats_sv2::U256;
 
 use crate::kept::Kept;
 use crate::latency::Latencies;
+use crate::query::part::{Bounded, Part};
 use crate::query::{History, MAX_ROWS, QueryError, source_row};
 use crate::quote::{QuoteNote, QuoteStage, QuoteState};
 use crate::schema::Level;
@@ -16,9 +18,6 @@ use crate::store;
 
 /// Windows up to this long are read minute by minute, longer ones hour by hour.
 const MINUTES_UP_TO_MS: u64 = 6 * 3_600_000;
-
-/// Ends what can be asked about time: SQLite's integers are signed.
-const LAST_MS: u64 = u64::MAX >> 1;
 
 impl History {
     /// The latest quotes of a publisher, those noted before `before_ms`.
@@ -31,7 +30,7 @@ impl History {
     pub fn quote_page(&self, publisher: &str, filter: &QuoteFilter, limit: u32) -> Result<Vec<QuoteView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         let source = source_row(&tx, publisher)?;
-        let place = filter.before.unwrap_or(QuotePlace { noted_ms: LAST_MS, number: LAST_MS });
+        let place = filter.before.unwrap_or(QuotePlace { noted_ms: u64::MAX, number: u64::MAX });
         let mut rows = tx.prepare_cached(&format!(
             "SELECT {COLUMNS} FROM quotes q LEFT JOIN series s ON s.id = q.identity
              WHERE q.source = ?1 AND (q.noted_at, q.id) < (?2, ?3)
@@ -39,9 +38,9 @@ impl History {
              ORDER BY q.noted_at DESC, q.id DESC LIMIT ?6"
         ))?;
         let state = filter.state.map(QuoteState::as_str);
-        let limit = limit.min(MAX_ROWS);
+        let limit = limit.min(MAX_ROWS + 1);
         let rows = rows.query_map(
-            params![source, place.noted_ms.min(LAST_MS), place.number.min(LAST_MS), state, filter.identity, limit],
+            params![source, Bounded(place.noted_ms), Bounded(place.number), state, filter.identity, limit],
             QuoteView::from_row,
         )?;
         Ok(rows.collect::<Result<_, _>>()?)
@@ -65,32 +64,35 @@ impl History {
     }
 
     /// Whose shares gave how much ehash, the most first.
-    pub fn ehash(&self, publisher: &str, of: EhashOf, limit: u32) -> Result<Vec<EhashView>, QueryError> {
+    pub fn ehash(&self, publisher: &str, of: EhashOf, part: &Part<EhashPlace>) -> Result<Vec<EhashView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         let source = source_row(&tx, publisher)?;
-        let limit = limit.min(MAX_ROWS);
-        match of {
+        // As blobs of one length, most significant byte first, amounts compare as numbers do. Of equal ones the older comes
+        // first: a name would be told by a place that is made of it.
+        let sql = match of {
             EhashOf::Identity => {
-                // As blobs of one length, most significant byte first, amounts compare as numbers do.
-                let mut rows = tx.prepare_cached(
-                    "SELECT s.name, NULL, NULL, NULL, t.quotes, t.ehash FROM rollup_total t JOIN series s ON s.id = t.series
-                     WHERE t.bucket = 0 AND s.source = ?1 AND s.kind = 1 AND t.quotes > 0
-                     ORDER BY t.ehash DESC, s.name LIMIT ?2",
-                )?;
-                let rows = rows.query_map(params![source, limit], EhashView::from_row)?;
-                Ok(rows.collect::<Result<_, _>>()?)
+                "SELECT * FROM (
+                   SELECT s.name, NULL, NULL, NULL, t.quotes, coalesce(t.ehash, zeroblob(16)) AS amount, s.id AS number
+                   FROM rollup_total t JOIN series s ON s.id = t.series
+                   WHERE t.bucket = 0 AND s.source = ?1 AND s.kind = 1 AND t.quotes > 0)
+                 WHERE ?2 IS NULL OR amount < ?2 OR (amount = ?2 AND number > ?3)
+                 ORDER BY amount DESC, number LIMIT ?4 OFFSET ?5"
             }
             EhashOf::Channel => {
-                let mut rows = tx.prepare_cached(
-                    "SELECT s.name, n.session_id, c.downstream_id, c.channel_id, c.quotes, c.ehash
-                     FROM channels c JOIN series s ON s.id = c.identity JOIN sessions n ON n.id = c.session
-                     WHERE c.source = ?1 AND c.quotes > 0 ORDER BY c.ehash DESC, c.id LIMIT ?2",
-                )?;
-                let rows = rows.query_map(params![source, limit], EhashView::from_row)?;
-                Ok(rows.collect::<Result<_, _>>()?)
+                "SELECT * FROM (
+                   SELECT s.name, n.session_id, c.downstream_id, c.channel_id, c.quotes,
+                     coalesce(c.ehash, zeroblob(16)) AS amount, c.id AS number
+                   FROM channels c JOIN series s ON s.id = c.identity JOIN sessions n ON n.id = c.session
+                   WHERE c.source = ?1 AND c.quotes > 0)
+                 WHERE ?2 IS NULL OR amount < ?2 OR (amount = ?2 AND number > ?3)
+                 ORDER BY amount DESC, number LIMIT ?4 OFFSET ?5"
             }
-            EhashOf::Downstream => by_downstream(&tx, source, limit),
-        }
+            EhashOf::Downstream => return by_downstream(&tx, source, part),
+        };
+        let (amount, number) = part.after.map(|place| (place.ehash.to_be_bytes(), Bounded(place.number))).unzip();
+        let mut rows = tx.prepare_cached(sql)?;
+        let rows = rows.query_map(params![source, amount, number, part.limit(), part.skip()], EhashView::from_row)?;
+        Ok(rows.collect::<Result<_, _>>()?)
     }
 }
 
@@ -106,7 +108,7 @@ pub struct QuoteFilter {
 }
 
 /// A quote's place in the list of all, for paging.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct QuotePlace {
     /// Time of the latest of its facts.
@@ -265,6 +267,20 @@ pub struct EhashView {
     pub quotes: u64,
     /// Their ehash, exact, as a decimal number.
     pub ehash: String,
+    /// Its place in the list.
+    #[serde(skip)]
+    pub place: EhashPlace,
+}
+
+/// A row's place in the list of who has how much ehash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EhashPlace {
+    /// How much it is.
+    pub ehash: u128,
+    /// The number in the file of the identity or channel, or that of the session of a downstream.
+    pub number: u64,
+    /// The downstream, or 0.
+    pub downstream_id: u32,
 }
 
 /// What [`QuoteView::from_row`] reads.
@@ -312,6 +328,7 @@ impl EhashView {
             channel_id: row.get(3)?,
             quotes: row.get(4)?,
             ehash: ehash(row, 5)?.to_string(),
+            place: EhashPlace { ehash: ehash(row, 5)?, number: row.get(6)?, downstream_id: 0 },
         })
     }
 }
@@ -408,11 +425,10 @@ fn ehash(row: &Row<'_>, column: usize) -> rusqlite::Result<u128> {
 }
 
 /// Sums of 128 bits are made here: the reader's SQLite has no such numbers.
-fn by_downstream(conn: &Connection, source: i64, limit: u32) -> Result<Vec<EhashView>, QueryError> {
+fn by_downstream(conn: &Connection, source: i64, part: &Part<EhashPlace>) -> Result<Vec<EhashView>, QueryError> {
     let mut sums: BTreeMap<(u64, u32), (u64, u128)> = BTreeMap::new();
     let mut rows = conn.prepare_cached(
-        "SELECT n.session_id, c.downstream_id, c.quotes, c.ehash FROM channels c JOIN sessions n ON n.id = c.session
-         WHERE c.source = ?1 AND c.quotes > 0",
+        "SELECT session, downstream_id, quotes, ehash FROM channels WHERE source = ?1 AND quotes > 0",
     )?;
     let rows =
         rows.query_map([source], |row| Ok(((row.get(0)?, row.get(1)?), row.get::<_, u64>(2)?, ehash(row, 3)?)))?;
@@ -422,16 +438,26 @@ fn by_downstream(conn: &Connection, source: i64, limit: u32) -> Result<Vec<Ehash
         sum.0 += quotes;
         sum.1 = sum.1.saturating_add(ehash);
     }
-    let mut sums: Vec<_> = sums.into_iter().collect();
-    sums.sort_by_key(|(connection, (_, ehash))| (std::cmp::Reverse(*ehash), *connection));
-    sums.truncate(limit as usize);
-    let views = sums.into_iter().map(|((session_id, downstream_id), (quotes, ehash))| EhashView {
-        identity: None,
-        session_id: Some(format!("{session_id:016x}")),
-        downstream_id: Some(downstream_id),
-        channel_id: None,
-        quotes,
-        ehash: ehash.to_string(),
-    });
-    Ok(views.collect())
+    let order = |place: &EhashPlace| (Reverse(place.ehash), place.number, place.downstream_id);
+    let mut sums: Vec<_> = sums
+        .into_iter()
+        .map(|((number, downstream_id), (quotes, ehash))| (EhashPlace { ehash, number, downstream_id }, quotes))
+        .filter(|(place, _)| part.after.is_none_or(|after| order(place) > order(&after)))
+        .collect();
+    sums.sort_by_key(|(place, _)| order(place));
+    let mut session = conn.prepare_cached("SELECT session_id FROM sessions WHERE id = ?1")?;
+    let part = sums.into_iter().skip(part.skip as usize).take(part.limit() as usize);
+    part.map(|(place, quotes)| {
+        let session_id: u64 = session.query_row([place.number], |row| row.get(0))?;
+        Ok(EhashView {
+            identity: None,
+            session_id: Some(format!("{session_id:016x}")),
+            downstream_id: Some(place.downstream_id),
+            channel_id: None,
+            quotes,
+            ehash: place.ehash.to_string(),
+            place,
+        })
+    })
+    .collect()
 }

@@ -7,14 +7,37 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::query::buckets::{reasons_over, sums_over};
+use crate::query::overview::totals;
 use crate::query::series::SeriesQuery;
-use crate::query::{History, QueryError, find_series, source_row, tiers_of};
+use crate::query::{History, QueryError, Subject, find_series, source_row, tiers_of};
 
 impl History {
     /// How many shares of a range were accepted, and why others were not.
     pub fn rejects(&self, query: &SeriesQuery) -> Result<RejectsView, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         rejects(&tx, query)
+    }
+}
+
+impl History {
+    /// The same since the history began, which is more than the tiers keep.
+    pub fn rejects_ever(&self, publisher: &str, subject: &Subject, now_ms: u64) -> Result<RejectsView, QueryError> {
+        let tx = self.conn.unchecked_transaction()?;
+        let source = source_row(&tx, publisher)?;
+        let series = find_series(&tx, source, subject.kind(), &subject.name())?.ok_or_else(|| {
+            QueryError::UnknownSubject { publisher: publisher.to_owned(), subject: format!("{subject:?}") }
+        })?;
+        let totals = totals(&tx, series)?;
+        let mut first_seen = tx.prepare_cached("SELECT first_seen_at FROM series WHERE id = ?1")?;
+        Ok(RejectsView {
+            from_ms: first_seen.query_row([series.id], |row| row.get(0))?,
+            to_ms: now_ms,
+            tier: None,
+            accepted: totals.accepted,
+            invalid_target: totals.invalid_target,
+            rejected: totals.rejected,
+            by_reason: totals.rejected_by_reason,
+        })
     }
 }
 
@@ -26,8 +49,8 @@ pub struct RejectsView {
     pub from_ms: u64,
     /// End of the range: of the last bucket.
     pub to_ms: u64,
-    /// The tier that was read.
-    pub tier: Tier,
+    /// The tier that was read; `None` where it is everything since the history began.
+    pub tier: Option<Tier>,
     /// Accepted shares.
     pub accepted: u64,
     /// Of these, shares with an invalid target, which gave no work.
@@ -56,7 +79,7 @@ fn rejects(conn: &Connection, query: &SeriesQuery) -> Result<RejectsView, QueryE
     let mut view = RejectsView {
         from_ms: from,
         to_ms: to,
-        tier,
+        tier: Some(tier),
         accepted: 0,
         invalid_target: 0,
         rejected: 0,

@@ -5,7 +5,7 @@ use stats_sv2::event::ChainTipChanged;
 use stats_sv2::{CompactTarget, Event, UnixMillis};
 
 use super::{EASY, Fixture, HOUR_START, SECOND, block, easy_work, opened, share};
-use crate::query::{BlockView, History, Overview};
+use crate::query::{BlockView, History, Overview, Part};
 
 /// A hundredth of [`EASY`].
 const HUNDRED: CompactTarget = CompactTarget(0x1c02_8f59);
@@ -24,7 +24,7 @@ fn overview(fixture: &Fixture) -> Overview {
 
 fn efforts(fixture: &Fixture) -> Vec<(u32, Option<f64>)> {
     let history = History::open(&fixture.path()).unwrap();
-    let blocks: Vec<BlockView> = history.blocks("pool-a", 10).unwrap();
+    let blocks: Vec<BlockView> = history.blocks("pool-a", &Part::first(10)).unwrap();
     blocks.into_iter().map(|block| (block.height, block.effort)).collect()
 }
 

@@ -7,7 +7,7 @@ use stats_sv2::Role;
 
 use super::quotes::{answered, created, failed, paid, sent};
 use super::{Fixture, HOUR, HOUR_START, MINUTE, opened, read, session_ended, share};
-use crate::query::{EhashOf, History, QueryError};
+use crate::query::{EhashOf, History, Part, QueryError};
 use crate::{HistoryError, SqliteSettings, SqliteSink};
 
 /// What the program of version 1 wrote after [`deliver`], as SQL.
@@ -84,7 +84,7 @@ fn a_history_of_version_1_becomes_what_this_version_would_have_written() {
     let states: Vec<_> = history.quotes("pool-a", None, 2).unwrap().iter().map(|quote| quote.state.as_str()).collect();
     assert_eq!(states, ["paid", "answered"]);
     assert_eq!(history.quote_report("pool-a", HOUR, HOUR_START + HOUR).unwrap().total.unknown_payments, 0);
-    let alice = history.ehash("pool-a", EhashOf::Identity, 1).unwrap().remove(0);
+    let alice = history.ehash("pool-a", EhashOf::Identity, &Part::first(1)).unwrap().remove(0);
     assert_eq!(alice.ehash, (2 * (1_u128 << 63) + 30).to_string());
 }
 

@@ -7,7 +7,7 @@ use stats_sv2::{Amount, ChannelId, DownstreamId, Event, Text, UnixMillis};
 use sink_contract::SyntheticSession;
 
 use super::{DAY, Fixture, HOUR, HOUR_START, MINUTE, hash, opened, session_ended, share};
-use crate::query::{EhashOf, History, QuoteFilter, QuoteKey, QuoteStage, QuoteState};
+use crate::query::{EhashOf, History, Part, QuoteFilter, QuoteKey, QuoteStage, QuoteState};
 
 pub(super) fn created(share: u8, amount: u64, at: u64) -> Event<'static> {
     Event::QuoteCreated(QuoteCreated {
@@ -205,7 +205,7 @@ fn a_quote_whose_creation_was_lost_is_counted_by_its_sending() {
     fixture.events(&[created(1, 16, HOUR_START)]);
     let history = History::open(&fixture.path()).unwrap();
     for of in [EhashOf::Identity, EhashOf::Downstream, EhashOf::Channel] {
-        let views = history.ehash("pool-a", of, 9).unwrap();
+        let views = history.ehash("pool-a", of, &Part::first(9)).unwrap();
         assert_eq!((views.len(), views[0].quotes, views[0].ehash.as_str()), (1, 1, "16"), "{of:?}");
     }
     let quote = history.quotes("pool-a", None, 1).unwrap().remove(0);
@@ -365,7 +365,7 @@ fn ehash_is_summed_by_identity_downstream_and_channel() {
     let history = History::open(&fixture.path()).unwrap();
     let exact = (2 * u128::from(largest) + 1).to_string();
     for of in [EhashOf::Identity, EhashOf::Downstream, EhashOf::Channel] {
-        assert_eq!(history.ehash("pool-a", of, 9).unwrap()[0].ehash, exact, "{of:?}");
+        assert_eq!(history.ehash("pool-a", of, &Part::first(9)).unwrap()[0].ehash, exact, "{of:?}");
     }
     for view in ["ehash_by_identity", "ehash_by_downstream", "ehash_by_channel"] {
         let real: f64 = fixture.get(&format!("SELECT ehash FROM {view} WHERE publisher = 'pool-a'"));

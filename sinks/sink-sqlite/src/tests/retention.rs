@@ -7,7 +7,7 @@ use super::quotes::{answered, created, paid, sent};
 use super::{
     DAY, Fixture, HOUR, HOUR_START, MINUTE, SECOND, block, easy_work, heartbeat, opened, session_ended, share,
 };
-use crate::query::{EhashOf, History, QuoteReport, QuoteState, SeriesQuery, Subject};
+use crate::query::{EhashOf, History, Part, QuoteReport, QuoteState, SeriesQuery, Subject};
 
 fn maintain(fixture: &mut Fixture, now: u64) {
     for _ in 0..20 {
@@ -163,7 +163,7 @@ fn quotes_go_by_age_and_number_and_their_sums_stay() {
     let report = |fixture: &Fixture| {
         let history = History::open(&fixture.path()).unwrap();
         let report = history.quote_report("pool-a", DAY, HOUR_START + HOUR).unwrap();
-        let ehash = history.ehash("pool-a", EhashOf::Identity, 1).unwrap().remove(0).ehash;
+        let ehash = history.ehash("pool-a", EhashOf::Identity, &Part::first(1)).unwrap().remove(0).ehash;
         (report, ehash)
     };
     let of = |report: &QuoteReport, state| report.by_state.iter().find(|view| view.state == state).unwrap().clone();
@@ -317,6 +317,6 @@ fn a_block_never_gets_another_finder() {
         fixture.events(&[opened(downstream, &name, later + HOUR), share(downstream, later + HOUR)]);
     }
     maintain(&mut fixture, later + 2 * HOUR);
-    let finder = History::open(&fixture.path()).unwrap().blocks("pool-a", 10).unwrap().remove(0).identity;
+    let finder = History::open(&fixture.path()).unwrap().blocks("pool-a", &Part::first(10)).unwrap().remove(0).identity;
     assert!(finder.as_deref().is_none_or(|name| name == "alice"), "{finder:?}");
 }

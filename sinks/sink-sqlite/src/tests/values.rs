@@ -5,7 +5,7 @@ use stats_sv2::event::{BlockFound, ShareRejected, SharesCounted};
 use stats_sv2::{ChannelId, CompactTarget, DownstreamId, Event, Text, U256, UnixMillis};
 
 use super::{Fixture, HOUR, HOUR_START, MINUTE, SECOND, close, easy_work, hash, heartbeat, opened, share, share_at};
-use crate::query::{History, SeriesQuery, Subject};
+use crate::query::{History, Part, SeriesQuery, Subject};
 
 fn counted(accepted: u32, rejected: u32, work: U256, since: u64, at: u64) -> Event<'static> {
     Event::SharesCounted(SharesCounted {
@@ -132,7 +132,7 @@ fn a_block_is_found_once() {
     fixture.events(&[opened(1, "alice", HOUR_START), block.clone(), block]);
     assert_eq!(fixture.get::<u64>("SELECT blocks FROM rollup_total WHERE series = 1"), 1);
     assert!(close(fixture.get("SELECT count(*) * 1.0 FROM blocks"), 1.0));
-    let blocks = History::open(&fixture.path()).unwrap().blocks("pool-a", 5).unwrap();
+    let blocks = History::open(&fixture.path()).unwrap().blocks("pool-a", &Part::first(5)).unwrap();
     assert_eq!((blocks.len(), blocks[0].identity.as_deref()), (1, Some("alice")));
     assert_eq!(blocks[0].block_hash.as_deref(), Some(hash(7).to_string().as_str()));
 }
@@ -157,7 +157,7 @@ fn blocks_of_unknown_hash_are_different_blocks() {
     fixture.deliver(&records);
     fixture.deliver(&records);
     assert_eq!(fixture.get::<u64>("SELECT blocks FROM rollup_total WHERE series = 1"), 3);
-    let blocks = History::open(&fixture.path()).unwrap().blocks("pool-a", 5).unwrap();
+    let blocks = History::open(&fixture.path()).unwrap().blocks("pool-a", &Part::first(5)).unwrap();
     assert_eq!((blocks.len(), blocks[0].found_ms, &blocks[0].block_hash), (3, HOUR_START + MINUTE, &None));
 }
 
