@@ -189,11 +189,17 @@ fn an_address_that_makes_no_sense_is_a_page_that_says_so() {
     bench.open(1, "rig");
     bench.share(1);
     assert_eq!(bench.get("/?range=banana").status, 200, "a range is only a wish");
+    let unknown = bench.get("/worker?name=nobody&kind=identity");
+    assert!(unknown.status == 404 && unknown.body.contains("<title>Not found · "), "{}", unknown.body);
     for path in ["/?from=x", "/workers?sort=luck", "/workers?page=x", "/worker?kind=identity", "/connections?page=x"] {
         let reply = bench.get(path);
         assert_eq!(reply.status, 400, "{path}: {}", reply.body);
         assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
-        assert!(reply.body.contains("<h1>Not understood</h1>"), "{path}: {}", reply.body);
+        let body = &reply.body;
+        assert!(
+            body.contains("<title>Not understood · ") && body.contains("<h1>Not understood</h1>"),
+            "{path}: {body}"
+        );
     }
 }
 
