@@ -2,7 +2,7 @@
 // replaced; where the data cannot be read, it stays.
 
 import type uPlot from "uplot";
-import { dayText, inZone, serverNow, timeText, writeTimes } from "./clock";
+import { momentText, serverNow, writeTimes } from "./clock";
 import { type GraphData, type Range, rangeOf, readGraph, withRange, zoomed } from "./graph-data";
 import { count, hashrate, length } from "./numbers";
 import { columns, makePlot, type PlotKind } from "./plots";
@@ -83,6 +83,7 @@ class Graph {
     for (const plot of this.plots.values()) plot.destroy();
     this.plots.clear();
     this.draw();
+    this.tell();
   }
 
   private go(range: Range): void {
@@ -105,7 +106,7 @@ class Graph {
       if (number !== this.number) return;
       this.data = data;
       this.draw();
-      this.tell(data);
+      this.tell();
     } catch {
       if (number === this.number && this.data === null)
         this.say("The graph's data could not be read; it is tried again.");
@@ -141,7 +142,9 @@ class Graph {
   }
 
   /** Everything beside the drawing that says what it shows. */
-  private tell(data: GraphData): void {
+  private tell(): void {
+    const data = this.data;
+    if (!data) return;
     const put = (selector: string, text: string) => {
       const element = this.element.querySelector(selector);
       if (element && element.textContent !== text) element.textContent = text;
@@ -150,7 +153,7 @@ class Graph {
     put('[data-graph-summary="shares"]', data.shares_summary);
     put(
       "[data-graph-span]",
-      `${moment(data.from_ms)} to ${moment(data.to_ms)}, one point for ${length(data.step_ms)}`,
+      `${momentText(data.from_ms)} to ${momentText(data.to_ms)}, one point for ${length(data.step_ms)}`,
     );
     for (const link of this.element.querySelectorAll<HTMLAnchorElement>("a[data-range]")) {
       if (link.dataset.range === data.range) link.setAttribute("aria-current", "true");
@@ -177,7 +180,7 @@ class Graph {
     const at = data.from_ms + index * data.step_ms;
     const value = data.value[index];
     const rate = (number: number | null | undefined) => (number == null ? "unknown" : hashrate(number));
-    const parts = [`${moment(at)}:`];
+    const parts = [`${momentText(at)}:`];
     if (value == null) parts.push("no data");
     else if (value === 0 && data.high[index] != null) parts.push(`no share, below ${rate(data.high[index])}`);
     else if (value === 0) parts.push("no share");
@@ -243,11 +246,6 @@ class Graph {
     const readout = this.readout();
     if (readout && readout.textContent !== text) readout.textContent = text;
   }
-}
-
-function moment(ms: number): string {
-  const date = inZone(ms);
-  return `${dayText(date)} ${timeText(date)}`;
 }
 
 const graphs = new Map<HTMLElement, Graph>();

@@ -1,7 +1,7 @@
 // The live stream: numbers that tick each second, the page's content now and then and whenever something happens. Says whether
 // it works; when it does not, polls. A hidden tab asks nothing.
 
-import { inZone, learnServerTime, serverNow, timeText } from "./clock";
+import { learnServerTime, serverNow, timeText } from "./clock";
 import { isReading, readPage } from "./refresh";
 import { tick, type Update } from "./ticking";
 
@@ -53,7 +53,7 @@ function show(state: LinkState): void {
   if (dataset.link !== state) dataset.link = state;
   const element = document.querySelector<HTMLElement>("[data-link-state]");
   if (!element) return;
-  const since = timeText(inZone(heardServerTime));
+  const since = timeText(heardServerTime);
   const words: Record<LinkState, string> = {
     connecting: "Connecting",
     live: "Live",
