@@ -59,6 +59,23 @@ fn a_graph_begins_with_the_shortest_range_that_holds_the_history() {
 }
 
 #[test]
+fn an_identity_and_a_miner_of_one_name_are_two_rows() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    bench.share(1);
+    bench.events(&[Event::MinerConnected(stats_sv2::event::MinerConnected {
+        miner_id: stats_sv2::MinerId(1),
+        name: stats_sv2::Text::cut("rig"),
+        timestamp: UnixMillis(bench.now()),
+        address: stats_sv2::Text::cut("192.0.2.1:5000"),
+        user_agent: stats_sv2::Text::cut("cgminer"),
+    })]);
+    bench.observe(MINUTE);
+    let body = page(&bench, "/workers");
+    assert!(body.contains("<tr data-key=\"identity rig\"") && body.contains("<tr data-key=\"miner rig\""), "{body}");
+}
+
+#[test]
 fn marks_are_those_of_the_range_and_what_is_cut_is_said() {
     let mut bench = Bench::new();
     bench.open(1, "rig");
@@ -162,7 +179,10 @@ fn online_is_who_is_connected_and_sent_a_share_lately() {
     })]);
     bench.observe(2 * MINUTE);
     let presence = |body: &str, name: &str| {
-        let row = body.split(&format!("<tr data-key=\"{name}\"")).nth(1).unwrap_or_else(|| panic!("{name} in {body}"));
+        let row = body
+            .split(&format!("<tr data-key=\"identity {name}\""))
+            .nth(1)
+            .unwrap_or_else(|| panic!("{name} in {body}"));
         row.split("class=\"basis\">").nth(1).unwrap().split('<').next().unwrap().to_owned()
     };
     // The window that the hashrate is about changes nothing in who is online.
@@ -172,7 +192,7 @@ fn online_is_who_is_connected_and_sent_a_share_lately() {
         assert_eq!(words, ["online", "connected, silent", "not connected"], "{window}");
         assert!(body.contains(">1 online, 1 connected without a share lately, 1 not connected</p>"), "{body}");
         let shown = page(&bench, &format!("/workers?hide=silent&window={window}"));
-        assert!(shown.contains("1 of 3 known") && shown.contains("<tr data-key=\"fast\""), "{shown}");
+        assert!(shown.contains("1 of 3 known") && shown.contains("<tr data-key=\"identity fast\""), "{shown}");
     }
     // Nobody knows who is online at a pool that is not heard; what was so then is not lost.
     bench.pass(20 * MINUTE);
