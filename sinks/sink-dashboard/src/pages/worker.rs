@@ -93,7 +93,7 @@ fn document(
     let of_worker = |address: Address| address.with("name", worker.name.as_str()).with("kind", kind);
     let links = GraphLinks {
         page: of_worker(frame.address("/worker")),
-        data: of_worker(frame.address("/graph")),
+        data: of_worker(frame.address("/graph")).with("begins", worker.first_seen_ms.to_string()),
         csv: frame.csv("/api/v1/series").with("subject", kind).with("name", worker.name.as_str()),
     };
     let is_stale = frame.source.is_some_and(|source| health_words(source, now_ms).0 == "is-stale");
