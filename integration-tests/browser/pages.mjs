@@ -200,7 +200,7 @@ await run({
       if (seen.name === "6h") await page.keyboard.press("Enter");
       if (seen.name === "hashrate") break;
     }
-    for (const name of ["1h", "6h", "1y", "Table", "hashrate"]) assert.ok(reached.has(name), `${name} was reached`);
+    for (const name of ["1h", "6h", "1y", "\u2212", "+", "Table", "hashrate"]) assert.ok(reached.has(name), `${name} was reached`);
     await until("the range", async () => /range=6h/.test(page.url()));
     const graph = page.locator("[data-graph]");
     await until("its data", async () => (await graph.getAttribute("data-range")) === "6h");
