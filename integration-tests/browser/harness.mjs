@@ -2,6 +2,7 @@
 // an ear for everything that must not happen.
 import assert from "node:assert/strict";
 import { createInterface } from "node:readline";
+import AxeBuilder from "@axe-core/playwright";
 import { chromium } from "playwright-core";
 
 export const base = process.argv[2];
@@ -30,8 +31,8 @@ export async function until(what, look, seconds = 20) {
   }
 }
 
-/** Opens a context whose pages may not break the policy, ask other origins, log errors or throw. */
-export async function open(browser, options = {}) {
+/** Opens a context whose pages may not break the policy, ask other origins, log errors or throw; but for what is `provoked`. */
+export async function open(browser, { provoked, ...options } = {}) {
   const context = await browser.newContext({ viewport: { width: 1440, height: 900 }, ...options });
   const faults = [];
   await context.addInitScript(() => {
@@ -46,9 +47,70 @@ export async function open(browser, options = {}) {
   context.on("console", (message) => {
     // While the sidecar is away the browser itself says so.
     const expected = /ERR_CONNECTION_REFUSED|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY_RESPONSE|ERR_CONNECTION_RESET|ERR_FAILED/;
-    if (message.type() === "error" && !expected.test(message.text())) faults.push(`logged ${message.text()}`);
+    if (message.type() !== "error" || expected.test(message.text()) || provoked?.test(message.text())) return;
+    faults.push(`logged ${message.text()}`);
   });
   return { context, faults, page: await context.newPage() };
+}
+
+/** Waits until scripts have drawn the graph, if the page has one. */
+export async function drawn(page) {
+  if (await page.locator("[data-plot]").count()) await page.locator("[data-graph][data-drawn] canvas").first().waitFor();
+}
+
+/** A word of the head about whether the page follows. */
+export const linkOf = (page) => page.locator("[data-link-state]").textContent();
+
+/** Hides the tab that a page is in, or shows it again. */
+export const hide = (page, hidden) =>
+  page.evaluate((hidden) => {
+    Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, hidden);
+
+/** Gives a page that is not loaded yet a stream of the test instead of the sidecar's; what is returned sends a message. */
+export async function playStream(page) {
+  await page.addInitScript(() => {
+    window.EventSource = class extends EventTarget {
+      static CLOSED = 2;
+      readyState = 1;
+      constructor() {
+        super();
+        window.stream = this;
+      }
+      close() {
+        this.readyState = 2;
+      }
+    };
+  });
+  return (type, data) =>
+    page.evaluate(([type, data]) => {
+      window.stream.dispatchEvent(new MessageEvent(type, { data: JSON.stringify(data) }));
+    }, [type, data]);
+}
+
+/** What axe finds on a page as it is. */
+export async function violations(page) {
+  const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze();
+  return violations.flatMap(({ id, nodes }) => nodes.map((node) => `${id}: ${node.html.slice(0, 200)} ${node.failureSummary}`));
+}
+
+/** Looks at a page that is open: axe finds nothing in light and dark, and it never scrolls sideways. */
+export async function lookAt(page, name) {
+  await drawn(page);
+  for (const colorScheme of ["light", "dark"]) {
+    await page.emulateMedia({ colorScheme });
+    assert.deepEqual(await violations(page), [], `${name}, ${colorScheme}`);
+  }
+  for (const width of [360, 600, 900, 1440]) {
+    await page.setViewportSize({ width, height: 800 });
+    const over = await page.evaluate(async () => {
+      await new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve)));
+      const root = document.documentElement;
+      return root.scrollWidth - root.clientWidth;
+    });
+    assert.ok(over <= 0, `${name} at ${width} px is ${over} px too wide`);
+  }
 }
 
 /** Runs the cases in order; says which failed and how long each took. */

@@ -1,11 +1,13 @@
 // A page that is opened before anything has connected, and follows what happens: the first event, shares, a restart of the
 // sidecar, a feed that stops. The page is loaded once.
 import assert from "node:assert/strict";
-import { ask, base, close, open, run, until } from "./harness.mjs";
+import { ask, base, close, drawn, hide, linkOf, lookAt, open, run, until, violations } from "./harness.mjs";
+
+const PATHS = ["/workers", "/quotes", "/blocks", "/connections", "/pipeline", "/connect", "/"];
 
 let opened;
 const number = async (key) => Number((await opened.page.locator(`[data-key="${key}"] .figure`).textContent()).replaceAll(",", ""));
-const link = () => opened.page.locator("[data-link-state]").textContent();
+const link = () => linkOf(opened.page);
 const untouched = async () => assert.equal(await opened.page.evaluate(() => window.untouched), true, "the page was loaded once");
 
 async function more(what) {
@@ -16,9 +18,10 @@ async function more(what) {
 await run({
   async "before anything has connected the pages say so"(browser) {
     opened = await open(browser);
-    for (const path of ["/workers", "/quotes", "/blocks", "/connections", "/pipeline", "/connect", "/"]) {
+    for (const path of PATHS) {
       const response = await opened.page.goto(base + path);
       assert.equal(response.status(), 200, path);
+      await lookAt(opened.page, `${path} without a source`);
     }
     assert.match(await opened.page.locator("main").textContent(), /No pool and no translator has connected yet/);
     await opened.page.evaluate(() => {
@@ -33,7 +36,7 @@ await run({
     await until("the first share", async () => (await number("accepted")) > 0);
     await more("each second");
     await until("one channel", async () => (await number("online")) === 1);
-    await opened.page.locator("[data-graph][data-drawn] canvas").first().waitFor();
+    await drawn(opened.page);
     await untouched();
   },
 
@@ -87,6 +90,40 @@ await run({
     await untouched();
   },
 
+  async "one worker looks right on every page"(browser) {
+    const other = await open(browser);
+    const { page } = other;
+    await page.goto(`${base}/workers`);
+    const worker = await page.locator(".workers tbody th a").getAttribute("href");
+    for (const path of [...PATHS, worker, `${worker}&view=table`, "/?view=table"]) {
+      await page.goto(base + path);
+      await lookAt(page, `${path} with one worker`);
+    }
+    await close(other);
+  },
+
+  async "a graph as a table goes on by itself, and stays a table when its range changes"(browser) {
+    const other = await open(browser);
+    const { page } = other;
+    await page.goto(`${base}/?view=table`);
+    await page.evaluate(() => {
+      window.untouched = true;
+    });
+    const newest = async () => Number(await page.locator("[data-graph-values] tbody tr").first().getAttribute("data-key"));
+    const before = await newest();
+    await until("a row of a later moment", async () => (await newest()) > before);
+    assert.equal(await page.evaluate(() => window.untouched), true, "the page was loaded once");
+    await page.getByRole("link", { name: "1h", exact: true }).click();
+    await page.waitForURL(/range=1h/);
+    assert.match(page.url(), /view=table/);
+    assert.ok((await page.locator("[data-graph-values] tbody tr").count()) > 0);
+    assert.equal(await page.locator("[data-plot]").count(), 0);
+    await page.getByRole("link", { name: "Graph", exact: true }).click();
+    await page.waitForURL((url) => !url.search.includes("view=") && url.search.includes("range=1h"));
+    await drawn(page);
+    await close(other);
+  },
+
   async "a list of one worker ticks"(browser) {
     const other = await open(browser);
     await other.page.goto(`${base}/workers`);
@@ -128,6 +165,43 @@ await run({
     await close(other);
   },
 
+  async "content that cannot be read is stale, however well the stream works"(browser) {
+    const other = await open(browser, { timezoneId: "UTC", provoked: /status of 503/ });
+    const { page } = other;
+    await page.goto(`${base}/`);
+    await until("the stream", async () => (await linkOf(page)) === "Live");
+    const strong = await page.evaluate(() => getComputedStyle(document.querySelector(".hero-value")).color);
+    await page.route(`${base}/`, (route) => route.fulfill({ status: 503, body: "busy" }));
+    await until("the word for it", async () => /^Stale since/.test(await linkOf(page)));
+    const made = Number(await page.evaluate(() => document.body.dataset.now));
+    assert.equal(await linkOf(page), `Stale since ${new Date(made).toISOString().slice(11, 19)}`);
+    assert.notEqual(await page.evaluate(() => getComputedStyle(document.querySelector(".hero-value")).color), strong);
+    await page.unroute(`${base}/`);
+    await until("the content", async () => (await linkOf(page)) === "Live");
+    await close(other);
+  },
+
+  async "a question that hangs does not keep the next ones waiting"(browser) {
+    const other = await open(browser);
+    const { page } = other;
+    await page.clock.install();
+    await page.goto(`${base}/`);
+    await drawn(page);
+    await until("the stream", async () => (await linkOf(page)) === "Live");
+    for (const [what, address] of [["page", `${base}/`], ["graph", /\/graph(\?|$)/]]) {
+      let asked = 0;
+      await page.route(address, async (route) => {
+        asked += 1;
+        if (asked > 1) await route.continue();
+      });
+      await until(`a question for the ${what}`, () => asked === 1);
+      await page.clock.fastForward(16_000);
+      await until(`another question for the ${what}`, () => asked > 1);
+      await page.unroute(address);
+    }
+    await close(other);
+  },
+
   async "what a sidecar that does not answer said last loses its strength"(browser) {
     const other = await open(browser);
     const { page } = other;
@@ -140,12 +214,13 @@ await run({
     // A stream that is open could not be cut from here.
     await page.route("**/api/v1/live*", (route) => route.abort());
     await page.goto(base);
-    await until("the poll", async () => /every 5 s/.test(await page.locator("[data-link-state]").textContent()));
+    await until("the poll", async () => /every 5 s/.test(await linkOf(page)));
     const strong = await look();
     assert.deepEqual([strong.row, strong.opacity], ["none", "1"]);
     await page.route("**/*", (route) => route.abort());
     await until("the word for it", async () => /^Stale since/.test(await page.locator("[data-link-state]").textContent()));
     const weak = await look();
+    assert.deepEqual(await violations(page), [], "without its strength");
     assert.match(weak.row, /when last heard/);
     assert.notEqual(weak.color, strong.color);
     assert.ok(Number(weak.opacity) < 1);
@@ -183,23 +258,55 @@ await run({
 
   async "a hidden tab asks nothing"(browser) {
     const other = await open(browser);
-    await other.page.goto(base);
-    await until("the stream", async () => (await other.page.locator("[data-link-state]").textContent()) === "Live");
-    const hide = (hidden) =>
-      other.page.evaluate((hidden) => {
-        Object.defineProperty(document, "hidden", { get: () => hidden, configurable: true });
-        document.dispatchEvent(new Event("visibilitychange"));
-      }, hidden);
-    await hide(true);
-    assert.equal(await other.page.locator("[data-link-state]").textContent(), "Paused");
+    const { page } = other;
+    await page.addInitScript(() => {
+      window.streams = [];
+      window.EventSource = class extends EventSource {
+        constructor(address) {
+          super(address);
+          window.streams.push(this);
+        }
+      };
+    });
+    await page.goto(base);
+    await until("the stream", async () => (await linkOf(page)) === "Live");
+    const openStreams = () => page.evaluate(() => window.streams.filter((stream) => stream.readyState !== EventSource.CLOSED).length);
+    assert.equal(await openStreams(), 1);
+    await hide(page, true);
+    assert.equal(await linkOf(page), "Paused");
+    assert.equal(await openStreams(), 0, "what is open brings messages without being asked");
     const asked = [];
-    other.page.on("request", (request) => asked.push(request.url()));
-    const before = await number("accepted");
-    // Long enough for the page in front to show that time passes.
-    await until("shares elsewhere", async () => (await number("accepted")) > before + 8);
+    page.on("request", (request) => asked.push(request.url()));
+    // The page in front shows the same, and reads its content some times meanwhile.
+    let read = 0;
+    const count = (request) => {
+      if (request.url() === `${base}/`) read += 1;
+    };
+    opened.page.on("request", count);
+    await until("the content elsewhere", () => read === 3);
+    opened.page.off("request", count);
     assert.deepEqual(asked, []);
-    await hide(false);
-    await until("the stream again", async () => (await other.page.locator("[data-link-state]").textContent()) === "Live");
+    await hide(page, false);
+    await until("the stream again", async () => (await linkOf(page)) === "Live");
+    assert.equal(await openStreams(), 1);
+    await close(other);
+  },
+
+  async "a tab that is shown again is as old as it was"(browser) {
+    const other = await open(browser, { timezoneId: "UTC" });
+    const { page } = other;
+    await page.route("**/api/v1/live*", (route) => route.abort());
+    await page.goto(base);
+    await until("the poll", async () => /every 5 s/.test(await linkOf(page)));
+    await page.route("**/*", (route) => route.abort());
+    await hide(page, true);
+    const made = Number(await page.evaluate(() => document.body.dataset.now));
+    const before = await number("accepted");
+    await until("shares elsewhere", async () => (await number("accepted")) > before + 15);
+    await hide(page, false);
+    assert.doesNotMatch(await linkOf(page), /Live/);
+    await until("the word for it", async () => /^Stale since/.test(await linkOf(page)));
+    assert.equal(await linkOf(page), `Stale since ${new Date(made).toISOString().slice(11, 19)}`);
     await close(other);
   },
 
@@ -231,6 +338,10 @@ await run({
     assert.match(await opened.page.locator('[data-key="online"] .figure').textContent(), /was 1/);
     await until("the stream is not what is stale", async () => (await link()) === "Live");
     await untouched();
+    for (const path of PATHS) {
+      await opened.page.goto(base + path);
+      await lookAt(opened.page, `${path} of a stale source`);
+    }
     await close(opened);
   },
 });

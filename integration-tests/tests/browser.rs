@@ -38,12 +38,55 @@ async fn every_page_holds_for_a_thousand_workers_and_hostile_names() -> Result<(
     story("browser-pages", async |folder| {
         let browser = prepare().await?;
         let (sidecar, dashboard) = start(folder).await?;
-        let pool = Backlog::send(&sidecar, "pool-eu-1", Role::Pool, pool_events).await?;
-        let translator = Backlog::send(&sidecar, "translator-eu-1", Role::Proxy, translator_events).await?;
+        let pool = Backlog::send(&sidecar, "pool-eu-1", Role::Pool, 1, pool_events).await?;
+        let translator = Backlog::send(&sidecar, "translator-eu-1", Role::Proxy, 1, translator_events).await?;
+        // It is started anew: graphs mark that.
+        Backlog::send(&sidecar, "mixed-eu-1", Role::Proxy, 1, |_| {}).await?.stop().await?;
+        let mixed = Backlog::send(&sidecar, "mixed-eu-1", Role::Proxy, 2, twins).await?;
         sidecar.wait_until_delivered(SOON).await?;
-        browser.run("pages.mjs", dashboard.address(), async |wish| bail!("nobody knows how to {wish}")).await?;
-        pool.stop().await?;
-        translator.stop().await
+        for script in ["pages.mjs", "graphs.mjs", "stream.mjs"] {
+            browser.run(script, dashboard.address(), async |wish| bail!("nobody knows how to {wish}")).await?;
+        }
+        for backlog in [pool, translator, mixed] {
+            backlog.stop().await?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_pool_without_workers_and_a_sidecar_that_is_not_ready_look_right() -> Result<()> {
+    story("browser-states", async |folder| {
+        let browser = prepare().await?;
+        let log = folder.path().join("log.jsonl");
+        let section = format!("[sinks.log]\ntype = \"log-file\"\npath = {:?}", log.display().to_string());
+        let (mut sidecar, dashboard) = start_with(folder, &section).await?;
+        let info = |publish: &mut dyn FnMut(Event<'_>)| {
+            let (name, value) = (Text::cut("network"), Text::cut("testnet4"));
+            publish(SourceInfo { timestamp: UnixMillis::now(), name, value }.into());
+        };
+        let mut pool = Some(Backlog::send(&sidecar, "pool-eu-1", Role::Pool, 1, info).await?);
+        let mut taken = None;
+        sidecar.wait_until_delivered(SOON).await?;
+        browser
+            .run("states.mjs", dashboard.address(), async |wish| match (wish, pool.take()) {
+                ("take the log", Some(pool)) => {
+                    pool.stop().await?;
+                    sidecar.stop().await?;
+                    // As another process that writes it would.
+                    let file = std::fs::File::open(&log)?;
+                    file.lock()?;
+                    taken = Some(file);
+                    sidecar.process().start()?;
+                    answers(dashboard.address()).await
+                }
+                (other, _) => bail!("nobody knows how to {other}"),
+            })
+            .await?;
+        drop(taken);
+        ensure!(sidecar.stop().await?.success(), "the sidecar did not stop cleanly: {}", sidecar.process().tail());
+        Ok(())
     })
     .await
 }
@@ -53,8 +96,8 @@ async fn what_is_redacted_is_on_no_page_and_in_no_answer() -> Result<()> {
     story("browser-redacted", async |folder| {
         let browser = prepare().await?;
         let (sidecar, dashboard) = start_with(folder, "redact = [\"addresses\", \"names\"]").await?;
-        let pool = Backlog::send(&sidecar, "pool-eu-1", Role::Pool, pool_events).await?;
-        let translator = Backlog::send(&sidecar, "translator-eu-1", Role::Proxy, translator_events).await?;
+        let pool = Backlog::send(&sidecar, "pool-eu-1", Role::Pool, 1, pool_events).await?;
+        let translator = Backlog::send(&sidecar, "translator-eu-1", Role::Proxy, 1, translator_events).await?;
         sidecar.wait_until_delivered(SOON).await?;
         let mut feed: Option<Process> = None;
         browser
@@ -157,8 +200,10 @@ impl Backlog {
         sidecar: &Sidecar,
         name: &'static str,
         role: Role,
+        session: u64,
         events: impl FnOnce(&mut dyn FnMut(Event<'_>)),
     ) -> Result<Self> {
+        let session_id = u64::from(std::process::id()) << 8 | session;
         let mut bytes = Vec::new();
         let open = OpenStatsSession {
             min_version: PROTOCOL_VERSION,
@@ -166,7 +211,7 @@ impl Backlog {
             flags: 0,
             role,
             publisher: Text::cut(name),
-            session_id: u64::from(std::process::id()) << 8 | u64::from(role == Role::Pool),
+            session_id,
             first_sequence: 1,
             vendor: Text::cut("backlog"),
             token: Text::cut(""),
@@ -188,7 +233,7 @@ impl Backlog {
             let mut beat = tokio::time::interval(HEARTBEAT);
             loop {
                 tokio::select! {
-                    _ = &mut stopped => return Ok(()),
+                    _ = &mut stopped => break,
                     read = read.read(&mut acks) => ensure!(read? > 0, "the sidecar ended the session of {name}"),
                     _ = beat.tick() => {
                         let mut frame = Vec::new();
@@ -197,13 +242,18 @@ impl Backlog {
                     }
                 }
             }
+            // Until the sidecar has heard it: another session of this publisher is refused as long as one is alive.
+            write.shutdown().await?;
+            while read.read(&mut acks).await? > 0 {}
+            Ok(())
         });
         wait_for("the backlog to be durable", SOON, || async {
             let pipeline = sidecar.pipeline().await?;
             let sources = pipeline["sources"].as_array().cloned().unwrap_or_default();
-            let of_ours = sources.iter().find(|source| source["publisher"] == name);
+            let ours = format!("{session_id:016x}");
+            let of_ours = sources.iter().find(|source| source["publisher"] == name && source["session"] == ours);
             let committed = of_ours.and_then(|source| source["committed_sequence"].as_u64());
-            Ok(Look::when(committed.is_some_and(|committed| committed >= count), committed))
+            Ok(Look::when(committed.is_some_and(|committed| committed >= count), pipeline["sources"].to_string()))
         })
         .await?;
         Ok(Self { stop, task })
@@ -358,4 +408,25 @@ fn translator_events(publish: &mut dyn FnMut(Event<'_>)) {
         let (miner_id, timestamp) = (MinerId(1 + number % 3), UnixMillis(begin + u64::from(number) * 1_000));
         publish(MinerShareSubmitted { miner_id, timestamp, target: TARGET, share: CompactTarget(0x1b00_ffff) }.into());
     }
+}
+
+/// A user_identity of channels and the name of an SV1 miner that are the same word.
+fn twins(publish: &mut dyn FnMut(Event<'_>)) {
+    let timestamp = UnixMillis(UnixMillis::now().0 - 60_000);
+    let (downstream_id, channel_id, miner_id) = (DownstreamId(1), ChannelId(1), MinerId(1));
+    let opened = ChannelOpened {
+        downstream_id,
+        channel_id,
+        timestamp,
+        kind: CHANNEL_EXTENDED,
+        user_identity: Text::cut("twin"),
+        nominal_hashrate: 95_000_000_000_000,
+        target: TARGET,
+    };
+    publish(opened.into());
+    let (name, address, user_agent) = (Text::cut("twin"), Text::cut("192.0.2.4:5000"), Text::cut("cgminer/4.12"));
+    publish(MinerConnected { miner_id, name, timestamp, address, user_agent }.into());
+    let share = CompactTarget(0x1b00_ffff);
+    publish(ShareSubmitted { downstream_id, timestamp, channel_id, sequence_number: 1, target: TARGET, share }.into());
+    publish(MinerShareSubmitted { miner_id, timestamp, target: TARGET, share }.into());
 }

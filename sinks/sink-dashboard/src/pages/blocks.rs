@@ -113,7 +113,7 @@ fn table(rows: &[BlockView], frame: &Frame<'_>) -> Markup {
                 }
                 tbody {
                     @for block in rows {
-                        tr {
+                        tr data-key=(format!("{} {}", block.found_ms, block.block_hash.as_deref().unwrap_or_default())) {
                             th scope="row" { @if block.height > 0 { (numbers::count(block.height.into())) } @else { (numbers::unknown()) } }
                             td { (numbers::ago(block.found_ms, frame.now_ms)) }
                             td.wide { (numbers::moment(block.found_ms)) }

@@ -61,25 +61,28 @@ impl PageError {
     fn page(&self) -> Response {
         let now_ms = stats_sv2::UnixMillis::now().0;
         let frame = Frame { page: Page::Overview, source: None, now_ms };
+        let title = match self {
+            Self::Unknown { .. } => "Not found",
+            Self::Asked { .. } => "Not understood",
+            Self::TooLarge { .. } => "Too large",
+            Self::Read(_) => "No answer from the history",
+        };
         let content = html! {
+            h1 { (title) }
             @match self {
                 Self::Unknown { what } => {
-                    h1 { "Not found" }
                     p.notice.is-bad { (numbers::untrusted_inline(what)) " is not known here." }
                     p { a href="/" { "To the overview" } }
                 }
                 Self::Asked { why } => {
-                    h1 { "Not understood" }
                     p.notice.is-bad { "Of this address " (numbers::visible(why)) "." }
                     p { a href="/" { "To the overview" } }
                 }
                 Self::TooLarge { why } => {
-                    h1 { "Too large" }
                     p.notice.is-bad { "It cannot be shown: " (numbers::visible(why)) "." }
                     p { a href="/" { "To the overview" } }
                 }
                 Self::Read(error) => {
-                    h1 { "No answer from the history" }
                     p.notice.is-bad role="alert" { (ErrorChain(error).to_string()) }
                     p {
                         "No number is shown, because none is known. The sidecar's log says more; events that arrive meanwhile "
@@ -88,7 +91,7 @@ impl PageError {
                 }
             }
         };
-        respond(self.status(), frame.document("No answer", &content))
+        respond(self.status(), frame.document(title, &content))
     }
 }
 

@@ -134,11 +134,14 @@ impl Graph {
         let answer = &self.answer;
         html! {
             div.graph data-graph=(links.data.text()) data-range=(self.range.name.unwrap_or_default())
-                data-usual=(self.range.usual) data-from=(self.range.from_ms) data-to=(self.range.to_ms) data-keep="" {
+                data-from=(self.range.from_ms) data-to=(self.range.to_ms)
+                // Scripts draw; a table they leave to the page as it is read again.
+                data-keep=[(!as_table).then_some("")] {
                 div.graph-tools {
                     nav.ranges aria-label="Range of the graphs" {
+                        @let view = as_table.then_some("table");
                         @for (name, _) in RANGES {
-                            a href=(links.page.clone().with("range", name).text()) data-range=(name)
+                            a href=(links.page.clone().with("range", name).with_some("view", view).text()) data-range=(name)
                                 aria-current=[(self.range.name == Some(name)).then_some("true")] { (name) }
                         }
                     }
@@ -240,7 +243,7 @@ impl Graph {
                     }
                     tbody {
                         @for point in self.answer.points.iter().rev() {
-                            tr {
+                            tr data-key=(point.at_ms) {
                                 th scope="row" { (numbers::moment(point.at_ms)) }
                                 td.number { (rate(point.value)) }
                                 td.number { (rate(point.low)) }
@@ -253,6 +256,7 @@ impl Graph {
                     }
                 }
             }
+            @if !self.marks.list.is_empty() { (self.marks.table()) }
         }
     }
 }
@@ -274,6 +278,8 @@ pub(super) struct GraphQuery {
     range: Option<String>,
     from: Option<u64>,
     to: Option<u64>,
+    /// When the history of the subject begins, as the page knows it: it decides which range is usual.
+    begins: Option<u64>,
 }
 
 impl GraphQuery {
@@ -329,7 +335,7 @@ pub(super) async fn data(
     Query(asked): Query<GraphQuery>,
 ) -> Result<impl IntoResponse, PageError> {
     let overview = state.overview().await?;
-    let range = asked.range();
+    let (range, begins_ms) = (asked.range(), asked.begins);
     let source = SourceQuery { source: asked.source }.of(&overview)?;
     let source = source.ok_or_else(|| PageError::Unknown { what: "a source".to_owned() })?;
     let subject = match asked.name {
@@ -339,7 +345,7 @@ pub(super) async fn data(
         }
         None => GraphSubject::Source,
     };
-    let graph = Graph::ask_points(&state, source, subject, range, None, DATA_POINTS).await?;
+    let graph = Graph::ask_points(&state, source, subject, range, begins_ms, DATA_POINTS).await?;
     let graph = graph.ok_or_else(|| PageError::Unknown { what: "a series".to_owned() })?;
     Ok(([(header::CACHE_CONTROL, "no-store")], Json(GraphData::from(graph))))
 }

@@ -1,5 +1,6 @@
 //! What graphs mark beside their values: blocks, restarts of the publisher, and outages: times without data, and losses.
 
+use maud::{Markup, html};
 use serde::Serialize;
 use sink_sqlite::query::{LossView, MarksView, Outage};
 
@@ -83,6 +84,25 @@ impl Marks {
         let (total, marked) = (self.total(kind), self.list.iter().filter(|mark| mark.kind == kind).count() as u64);
         let all = numbers::plural(total, kind.name());
         if marked < total { format!("{all} (the newest {} are marked)", numbers::count(marked)) } else { all }
+    }
+
+    /// The list as a table, for those who do not look at drawings.
+    pub(super) fn table(&self) -> Markup {
+        html! {
+            div.frame tabindex="0" role="region" aria-label="Table: Marks of the graphs" data-key="marks" {
+                table {
+                    thead { tr { th scope="col" { "When" } th scope="col" { "What" } } }
+                    tbody {
+                        @for mark in &self.list {
+                            tr data-key=(format!("{} {}", mark.kind.name(), mark.at_ms)) {
+                                th scope="row" { (numbers::moment(mark.at_ms)) }
+                                td.free { (mark.text) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
     }
 }
 

@@ -225,16 +225,31 @@ pub(super) fn untrusted_inline(text: &str) -> Markup {
     html! { bdi { (visible(text)) } }
 }
 
-/// Replaces control and direction characters, and writes an empty text in words.
+/// Replaces control and direction characters and those without a shape, and writes an empty text in words.
 pub(super) fn visible(text: &str) -> String {
-    let hidden = |c: char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
-    };
-    match text.trim() {
-        "" => "(empty)".to_owned(),
-        _ => text.chars().map(|c| if hidden(c) { '\u{fffd}' } else { c }).collect(),
+    if text.trim().is_empty() {
+        return "(empty)".to_owned();
     }
+    let mut has_shape = false;
+    text.chars()
+        .map(|c| {
+            // A selector of variants belongs to the character before it, such as an emoji.
+            let selects = has_shape && matches!(c, '\u{fe00}'..='\u{fe0f}' | '\u{e0100}'..='\u{e01ef}');
+            has_shape = selects || !is_invisible(c);
+            if has_shape { c } else { '\u{fffd}' }
+        })
+        .collect()
+}
+
+/// Control characters, those that Unicode lets programs ignore (`Default_Ignorable_Code_Point`), separators of lines,
+/// annotations, and the empty pattern of Braille.
+fn is_invisible(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
+            | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
 }
 
 /// Something that is not known.
@@ -285,6 +300,19 @@ mod tests {
         assert!(markup.contains("&lt;img src=x onerror=alert(1)&gt;&quot;"), "{markup}");
         assert!(!markup.contains('\u{202e}') && !markup.contains("<img"), "{markup}");
         assert!(untrusted(" ").into_string().contains("(empty)"));
+    }
+
+    #[test]
+    fn a_name_without_a_shape_is_seen() {
+        for name in
+            ["\u{61c}", "\u{2060}\u{2064}", "\u{3164}", "\u{ad}", "\u{2800} \u{ffa0}", "\u{fe0f}\u{e0041}", "\u{115f}"]
+        {
+            let shown = visible(name);
+            assert!(shown.chars().all(|c| c == '\u{fffd}' || c == ' '), "{shown:?} for {name:?}");
+        }
+        for name in ["⛏\u{fe0f}🔥", "مُنَقِّب.العامل", "葛\u{e0100}", "a b"] {
+            assert_eq!(visible(name), name);
+        }
     }
 
     #[test]

@@ -163,6 +163,13 @@ fn status(health: &Health) -> Markup {
     }
 }
 
+fn last_error(health: &Health, now_ms: u64) -> Markup {
+    html! {
+        (numbers::plural(health.errors, "error")) ", "
+        (numbers::ago_or(health.last_error_at_ms, now_ms, "time unknown"))
+    }
+}
+
 fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
     html! {
         section.section aria-labelledby="sinks" {
@@ -194,7 +201,14 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
                             @let ledger = &sink.ledger;
                             tr data-key=(name) {
                                 th scope="row" { (name) @if let Some(kind) = &sink.kind { span.basis { (kind) } } }
-                                td { (status(&sink.health)) }
+                                td {
+                                    (status(&sink.health))
+                                    // Screens that have no room for the last column still say why.
+                                    @if let Some(error) = &sink.health.last_error {
+                                        span.basis.narrow.free { (numbers::visible(error)) }
+                                        span.basis.narrow { (last_error(&sink.health, now_ms)) }
+                                    }
+                                }
                                 td.number {
                                     (numbers::count(ledger.pending))
                                     span.basis { (behind(sink)) }
@@ -216,10 +230,7 @@ fn sinks(pipeline: &Pipeline, now_ms: u64) -> Markup {
                                     @match &sink.health.last_error {
                                         Some(error) => {
                                             span.name title=(numbers::visible(error)) { (numbers::visible(error)) }
-                                            span.basis {
-                                                (numbers::plural(sink.health.errors, "error")) ", "
-                                                (numbers::ago_or(sink.health.last_error_at_ms, now_ms, "time unknown"))
-                                            }
+                                            span.basis { (last_error(&sink.health, now_ms)) }
                                         }
                                         None => { span.note { "none" } }
                                     }

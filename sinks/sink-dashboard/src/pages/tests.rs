@@ -19,31 +19,71 @@ fn page(bench: &Bench, path: &str) -> String {
 fn a_graph_begins_with_the_shortest_range_that_holds_the_history() {
     let mut bench = Bench::new();
     bench.open(1, "rig");
-    let usual = |bench: &Bench, path: &str| {
+    let range = |bench: &Bench, path: &str| {
         let body = page(bench, path);
         let value =
             |name: &str| body.split(&format!("{name}=\"")).nth(1).unwrap().split('"').next().unwrap().to_owned();
-        let marked = body
-            .split("aria-current=\"true\">")
-            .filter_map(|rest| rest.split('<').next())
-            .any(|name| name == value("data-range"));
+        let shown = value("data-range");
+        let marked =
+            body.split("aria-current=\"true\">").filter_map(|rest| rest.split('<').next()).any(|name| name == shown);
         assert!(marked, "the chosen range is marked: {body}");
-        (value("data-range"), value("data-usual"))
+        // Scripts ask for a range only where the address of the page names one: what is usual is decided anew each time.
+        let data = bench.json(&value("data-graph").replace("&amp;", "&"));
+        if !path.contains("range=") {
+            assert_eq!(data["range"], *shown, "{path}");
+        }
+        shown
     };
     for (age, expected) in [(MINUTE, "5m"), (10 * MINUTE, "15m"), (59 * MINUTE, "1h"), (120 * MINUTE, "6h")] {
         bench.pass(age - (bench.now() - crate::tests::START));
         bench.share(1);
-        let both = (expected.to_owned(), expected.to_owned());
-        assert_eq!(usual(&bench, "/"), both);
-        assert_eq!(usual(&bench, "/worker?name=rig&kind=identity"), both);
-        assert_eq!(usual(&bench, "/?range=7d"), ("7d".to_owned(), expected.to_owned()), "the address decides");
+        assert_eq!(range(&bench, "/"), expected);
+        assert_eq!(range(&bench, "/worker?name=rig&kind=identity"), expected);
+        assert_eq!(range(&bench, "/?range=7d"), "7d", "the address decides");
         assert!(page(&bench, "/workers").contains(&format!("Last {expected}</th>")));
     }
     // A worker that came just now has a short graph, however old its pool is.
     bench.open(2, "late");
     bench.share(2);
     bench.observe(MINUTE);
-    assert_eq!(usual(&bench, "/worker?name=late&kind=identity").0, "5m");
+    assert_eq!(range(&bench, "/worker?name=late&kind=identity"), "5m");
+}
+
+#[test]
+fn a_table_of_a_graph_keeps_its_place_among_the_ranges_and_tells_the_marks() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    bench.share(1);
+    bench.find_block(7);
+    bench.observe(MINUTE);
+    for path in ["/?view=table", "/worker?name=rig&kind=identity&view=table"] {
+        let body = page(&bench, path);
+        let ranges = body.split("class=\"ranges\"").nth(1).unwrap().split("</nav>").next().unwrap();
+        assert_eq!(ranges.matches("&amp;view=table\"").count(), ranges.matches("<a ").count(), "{ranges}");
+        let graph = body.split("data-graph=").nth(1).unwrap().split('>').next().unwrap();
+        assert!(!graph.contains("data-keep"), "what is read again may change it: {graph}");
+        let marks = body.split("Table: Marks of the graphs").nth(1).unwrap().split("</table>").next().unwrap();
+        assert!(marks.contains("block 7 found") && marks.contains("<time"), "{marks}");
+    }
+    let drawn = page(&bench, "/");
+    assert!(drawn.contains("data-keep") && !drawn.contains("view=table\" data-range"), "{drawn}");
+}
+
+#[test]
+fn an_identity_and_a_miner_of_one_name_are_two_rows() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    bench.share(1);
+    bench.events(&[Event::MinerConnected(stats_sv2::event::MinerConnected {
+        miner_id: stats_sv2::MinerId(1),
+        name: stats_sv2::Text::cut("rig"),
+        timestamp: UnixMillis(bench.now()),
+        address: stats_sv2::Text::cut("192.0.2.1:5000"),
+        user_agent: stats_sv2::Text::cut("cgminer"),
+    })]);
+    bench.observe(MINUTE);
+    let body = page(&bench, "/workers");
+    assert!(body.contains("<tr data-key=\"identity rig\"") && body.contains("<tr data-key=\"miner rig\""), "{body}");
 }
 
 #[test]
@@ -159,7 +199,10 @@ fn online_is_who_is_connected_and_sent_a_share_lately() {
     })]);
     bench.observe(2 * MINUTE);
     let presence = |body: &str, name: &str| {
-        let row = body.split(&format!("<tr data-key=\"{name}\"")).nth(1).unwrap_or_else(|| panic!("{name} in {body}"));
+        let row = body
+            .split(&format!("<tr data-key=\"identity {name}\""))
+            .nth(1)
+            .unwrap_or_else(|| panic!("{name} in {body}"));
         row.split("class=\"basis\">").nth(1).unwrap().split('<').next().unwrap().to_owned()
     };
     // The window that the hashrate is about changes nothing in who is online.
@@ -169,7 +212,7 @@ fn online_is_who_is_connected_and_sent_a_share_lately() {
         assert_eq!(words, ["online", "connected, silent", "not connected"], "{window}");
         assert!(body.contains(">1 online, 1 connected without a share lately, 1 not connected</p>"), "{body}");
         let shown = page(&bench, &format!("/workers?hide=silent&window={window}"));
-        assert!(shown.contains("1 of 3 known") && shown.contains("<tr data-key=\"fast\""), "{shown}");
+        assert!(shown.contains("1 of 3 known") && shown.contains("<tr data-key=\"identity fast\""), "{shown}");
     }
     // Nobody knows who is online at a pool that is not heard; what was so then is not lost.
     bench.pass(20 * MINUTE);
@@ -186,11 +229,17 @@ fn an_address_that_makes_no_sense_is_a_page_that_says_so() {
     bench.open(1, "rig");
     bench.share(1);
     assert_eq!(bench.get("/?range=banana").status, 200, "a range is only a wish");
+    let unknown = bench.get("/worker?name=nobody&kind=identity");
+    assert!(unknown.status == 404 && unknown.body.contains("<title>Not found · "), "{}", unknown.body);
     for path in ["/?from=x", "/workers?sort=luck", "/workers?page=x", "/worker?kind=identity", "/connections?page=x"] {
         let reply = bench.get(path);
         assert_eq!(reply.status, 400, "{path}: {}", reply.body);
         assert_eq!(reply.header("content-type"), Some("text/html; charset=utf-8"), "{path}");
-        assert!(reply.body.contains("<h1>Not understood</h1>"), "{path}: {}", reply.body);
+        let body = &reply.body;
+        assert!(
+            body.contains("<title>Not understood · ") && body.contains("<h1>Not understood</h1>"),
+            "{path}: {body}"
+        );
     }
 }
 

@@ -40,7 +40,7 @@ impl Turn {
             @if self.pages > 1 {
                 nav.turn aria-label=(format!("Pages of the {what}")) data-key=(format!("turn {what}")) {
                     span { @if self.page > 1 { a href=(to(self.page - 1)) data-turn="" rel="prev" { "Previous" } } }
-                    span { "page " (self.page) " of " (self.pages) }
+                    span data-place="" { "page " (self.page) " of " (self.pages) }
                     span { @if self.page < self.pages { a href=(to(self.page + 1)) data-turn="" rel="next" { "Next" } } }
                 }
             }

@@ -97,7 +97,7 @@ fn document(
     let of_worker = |address: Address, of: &'static str| address.with("name", worker.name.as_str()).with(of, kind);
     let links = GraphLinks {
         page: of_worker(frame.address("/worker"), "kind"),
-        data: of_worker(frame.address("/graph"), "kind"),
+        data: of_worker(frame.address("/graph"), "kind").with("begins", worker.first_seen_ms.to_string()),
         csv: of_worker(frame.csv("/api/v1/series"), "subject"),
     };
     let heard = frame.source.map(|source| Heard::of(source, now_ms)).unwrap_or_default();

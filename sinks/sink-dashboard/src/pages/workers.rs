@@ -234,11 +234,13 @@ fn table(data: &Listed, frame: &Frame<'_>, miner_side: bool) -> Markup {
 }
 
 fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, heard: &Heard) -> Markup {
+    // An identity and a miner of one name are two.
+    let key = format!("{} {}", kind(worker.is_miner), worker.name);
     let totals = &worker.totals;
     let submitted = totals.accepted.saturating_add(totals.rejected);
     let silent = worker.presence != Presence::Online;
     html! {
-        tr data-key=(worker.name) class=[silent.then_some("is-silent")] {
+        tr data-key=(key) class=[silent.then_some("is-silent")] {
             th scope="row" {
                 a.name href=(address(&worker.name, worker.is_miner, frame).text()) { (numbers::untrusted(&worker.name)) }
                 span.basis { (heard.words(worker.presence, worker.open, worker.is_miner)) }
@@ -264,7 +266,12 @@ fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, heard: &Heard) -> Ma
 
 /// The page of one worker.
 fn address(name: &str, is_miner: bool, frame: &Frame<'_>) -> Address {
-    frame.address("/worker").with("name", name).with("kind", if is_miner { "miner" } else { "identity" })
+    frame.address("/worker").with("name", name).with("kind", kind(is_miner))
+}
+
+/// What a name stands for, as addresses and the live stream have it.
+const fn kind(is_miner: bool) -> &'static str {
+    if is_miner { "miner" } else { "identity" }
 }
 
 /// The user_identity of a channel as a link to its page, where it is known.

@@ -4,6 +4,9 @@
 import { length } from "./numbers";
 import { chooseZone, chosenZone } from "./preference";
 
+/** Times come from the network; texts have room up to the end of the year 9999. */
+const LAST_MS = 253_402_300_799_000;
+
 let ahead = 0;
 
 /** The server's time now, as far as the page knows it. */
@@ -16,24 +19,26 @@ export function learnServerTime(now: number): void {
   if (now > 0) ahead = Date.now() - now;
 }
 
-export function twoDigits(number: number): string {
-  return String(number).padStart(2, "0");
+/** What the wall clock of the chosen zone shows. A date that is moved by the zone's offset would not do: there are hours in UTC
+ * that the reader's own clock leaves out. */
+function wallClock(ms: number): string {
+  const date = new Date(Math.min(ms, LAST_MS));
+  if (chosenZone() === "utc") return date.toISOString();
+  const two = (number: number) => String(number).padStart(2, "0");
+  const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+  return `${day}T${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
 }
 
-/** A date whose getters give the wall clock of the chosen zone. */
-export function inZone(ms: number): Date {
-  const date = new Date(ms);
-  if (chosenZone() === "local") return date;
-  return new Date(ms + date.getTimezoneOffset() * 60_000);
+export function dayText(ms: number): string {
+  return wallClock(ms).slice(0, 10);
 }
 
-export function dayText(date: Date): string {
-  return `${date.getFullYear()}-${twoDigits(date.getMonth() + 1)}-${twoDigits(date.getDate())}`;
+export function timeText(ms: number, seconds = true): string {
+  return wallClock(ms).slice(11, seconds ? 19 : 16);
 }
 
-export function timeText(date: Date, seconds = true): string {
-  const text = `${twoDigits(date.getHours())}:${twoDigits(date.getMinutes())}`;
-  return seconds ? `${text}:${twoDigits(date.getSeconds())}` : text;
+export function momentText(ms: number): string {
+  return `${dayText(ms)} ${timeText(ms)}`;
 }
 
 function setText(element: Element, text: string): void {
@@ -45,8 +50,7 @@ export function writeTimes(root: ParentNode = document): void {
   const now = serverNow();
   for (const time of root.querySelectorAll<HTMLTimeElement>("time[data-ms]")) {
     const ms = Number(time.dataset.ms);
-    const date = inZone(ms);
-    const full = `${dayText(date)} ${timeText(date)}`;
+    const full = momentText(ms);
     if (time.dataset.ago === undefined) {
       setText(time, full);
     } else {

@@ -1,5 +1,7 @@
 // What a graph shows, as the server gives it, and the range that is asked for.
 
+import { ask } from "./asking";
+
 export type MarkKind = "block" | "restart" | "outage";
 
 export interface Mark {
@@ -24,19 +26,19 @@ export interface GraphData {
   shares_summary: string;
 }
 
-/** A named range that ends now, or two moments. */
-export type Range = { name: string } | { from: number; to: number };
+/** A named range that ends now, without a name the one that the server chooses by what there is to show; or two moments. */
+export type Range = { name: string | null } | { from: number; to: number };
 
 const NAMES = ["5m", "15m", "1h", "6h", "24h", "7d", "30d", "1y"];
 const SHORTEST_MS = 60_000;
 
-/** The range that an address names; the server's usual one if it names none. */
-export function rangeOf(address: string, usual: string): Range {
+/** The range that an address names. */
+export function rangeOf(address: string): Range {
   const query = new URL(address, location.href).searchParams;
   const [from, to] = [Number(query.get("from")), Number(query.get("to"))];
   if (from > 0 && to > from) return { from, to };
   const name = query.get("range");
-  return { name: name !== null && NAMES.includes(name) ? name : usual };
+  return { name: name !== null && NAMES.includes(name) ? name : null };
 }
 
 /** The same address with another range. */
@@ -44,7 +46,7 @@ export function withRange(address: string, range: Range): string {
   const url = new URL(address, location.href);
   for (const name of ["range", "from", "to"]) url.searchParams.delete(name);
   if ("name" in range) {
-    url.searchParams.set("range", range.name);
+    if (range.name !== null) url.searchParams.set("range", range.name);
   } else {
     url.searchParams.set("from", String(Math.round(range.from)));
     url.searchParams.set("to", String(Math.round(range.to)));
@@ -52,14 +54,13 @@ export function withRange(address: string, range: Range): string {
   return url.pathname + url.search;
 }
 
-/** A part of a range around its middle: half as long, or twice. */
-export function zoomed(from: number, to: number, factor: number): Range {
-  const [middle, half] = [(from + to) / 2, Math.max(((to - from) / 2) * factor, SHORTEST_MS / 2)];
-  return { from: middle - half, to: middle + half };
+/** A range around a moment: half as long as another, or twice. It ends at `latest`, behind which there is nothing to show. */
+export function zoomed(length: number, factor: number, around: number, latest: number): Range {
+  const half = Math.max(length * factor, SHORTEST_MS) / 2;
+  const to = Math.min(around + half, latest);
+  return { from: Math.max(to - 2 * half, 1), to };
 }
 
-export async function readGraph(address: string, signal: AbortSignal): Promise<GraphData> {
-  const response = await fetch(address, { signal, headers: { accept: "application/json" } });
-  if (!response.ok) throw new Error(`the sidecar answered ${response.status}`);
-  return await response.json();
+export async function readGraph(address: string, asked: AbortController): Promise<GraphData> {
+  return JSON.parse(await ask(address, "application/json", asked));
 }

@@ -2,36 +2,44 @@
 // replaced; where the data cannot be read, it stays.
 
 import type uPlot from "uplot";
-import { dayText, inZone, serverNow, timeText, writeTimes } from "./clock";
+import { momentText, serverNow, writeTimes } from "./clock";
 import { type GraphData, type Range, rangeOf, readGraph, withRange, zoomed } from "./graph-data";
 import { count, hashrate, length } from "./numbers";
 import { columns, makePlot, type PlotKind } from "./plots";
 
 /** A graph is read again when a new point may be there, but not more often than this. */
 const AGAIN_MS = 10_000;
+/** After a failure it is read again so soon. */
+const RETRY_MS = 5_000;
 const KINDS: readonly PlotKind[] = ["hashrate", "shares"];
 
 class Graph {
-  /** The range of an address that names none; the server chose it by what there is to show. */
-  private readonly usual: string;
   private range: Range;
+  /** The range that is shown. */
+  private shown: Range | null = null;
   private data: GraphData | null = null;
   private readonly plots = new Map<PlotKind, uPlot>();
   private asked: AbortController | null = null;
   private number = 0;
   private readAt = 0;
+  /** The server's time of what is shown. */
+  private dataAt = 0;
+  /** The last attempt to read the data failed. */
+  private failed = false;
+  /** The moment that was touched last. */
+  private touched: number | null = null;
   private readonly size = new ResizeObserver(() => this.resize());
 
   constructor(private readonly element: HTMLElement) {
-    this.usual = element.dataset.usual ?? "";
-    this.range = rangeOf(location.href, this.usual);
+    this.range = rangeOf(location.href);
     element.addEventListener("click", (event) => {
       const link =
         event.target instanceof Element ? event.target.closest<HTMLAnchorElement>("a[data-range]") : null;
       if (!link || event.metaKey || event.ctrlKey || event.shiftKey || event.button !== 0) return;
       event.preventDefault();
-      this.go({ name: link.dataset.range ?? this.usual });
+      this.go({ name: link.dataset.range ?? null });
     });
+    this.addZoom();
     for (const kind of KINDS) {
       const place = this.place(kind);
       if (!place) continue;
@@ -42,6 +50,7 @@ class Graph {
         `${kind === "hashrate" ? "Hashrate" : "Shares"}: arrow keys move, plus and minus zoom`,
       );
       place.addEventListener("keydown", (event) => this.key(event));
+      place.addEventListener("pointerdown", (event) => this.touch(kind, event));
       this.size.observe(place);
     }
     const readout = this.readout();
@@ -63,19 +72,15 @@ class Graph {
 
   /** Takes the range from the address, after the reader went back or forth. */
   follow(): void {
-    this.range = rangeOf(location.href, this.usual);
+    this.range = rangeOf(location.href);
     void this.read();
   }
 
-  /** Reads new points, where the range ends now. */
+  /** Reads new points, where the range ends now; what could not be read, in any case. */
   refresh(): void {
-    const step = this.data?.step_ms ?? 0;
-    if (
-      this.asked === null &&
-      "name" in this.range &&
-      Date.now() - this.readAt >= Math.max(AGAIN_MS, step / 2)
-    )
-      void this.read();
+    const every = this.failed ? RETRY_MS : Math.max(AGAIN_MS, (this.data?.step_ms ?? 0) / 2);
+    const isDue = (this.failed || "name" in this.range) && Date.now() - this.readAt >= every;
+    if (this.asked === null && isDue) void this.read();
   }
 
   /** Draws anew with other colours or another time zone. */
@@ -83,6 +88,25 @@ class Graph {
     for (const plot of this.plots.values()) plot.destroy();
     this.plots.clear();
     this.draw();
+    this.tell();
+  }
+
+  private addZoom(): void {
+    const buttons = document.createElement("span");
+    buttons.className = "buttons";
+    for (const [sign, words, factor] of [
+      ["\u2212", "Zoom out", 2],
+      ["+", "Zoom in", 0.5],
+    ] as const) {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = sign;
+      button.title = words;
+      button.setAttribute("aria-label", words);
+      button.addEventListener("click", () => this.zoom(factor));
+      buttons.append(button);
+    }
+    this.element.querySelector(".ranges")?.after(buttons);
   }
 
   private go(range: Range): void {
@@ -100,21 +124,32 @@ class Graph {
     this.readAt = Date.now();
     this.element.setAttribute("aria-busy", "true");
     try {
-      const data = await readGraph(withRange(this.element.dataset.graph ?? "", this.range), asked.signal);
+      const range = this.range;
+      const data = await readGraph(withRange(this.element.dataset.graph ?? "", range), asked);
       // An older answer never overwrites a newer one.
       if (number !== this.number) return;
       this.data = data;
+      this.shown = range;
+      this.dataAt = serverNow();
+      this.mark(false);
       this.draw();
-      this.tell(data);
+      this.tell();
     } catch {
-      if (number === this.number && this.data === null)
-        this.say("The graph's data could not be read; it is tried again.");
+      if (number === this.number) this.mark(true);
     } finally {
       if (number === this.number) {
         this.asked = null;
         this.element.removeAttribute("aria-busy");
       }
     }
+  }
+
+  /** Whether what is shown is what was asked for, as of now. */
+  private mark(failed: boolean): void {
+    const speaks = failed || this.failed;
+    this.failed = failed;
+    this.element.toggleAttribute("data-failed", failed);
+    if (speaks) this.say("");
   }
 
   private draw(): void {
@@ -129,7 +164,7 @@ class Graph {
         place.replaceChildren();
         const events = {
           zoom: (from: number, to: number) => this.go({ from, to }),
-          back: () => this.go({ name: this.usual }),
+          back: () => this.go({ name: null }),
           point: (index: number | null) => this.point(index),
         };
         this.plots.set(
@@ -141,7 +176,9 @@ class Graph {
   }
 
   /** Everything beside the drawing that says what it shows. */
-  private tell(data: GraphData): void {
+  private tell(): void {
+    const data = this.data;
+    if (!data) return;
     const put = (selector: string, text: string) => {
       const element = this.element.querySelector(selector);
       if (element && element.textContent !== text) element.textContent = text;
@@ -150,16 +187,18 @@ class Graph {
     put('[data-graph-summary="shares"]', data.shares_summary);
     put(
       "[data-graph-span]",
-      `${moment(data.from_ms)} to ${moment(data.to_ms)}, one point for ${length(data.step_ms)}`,
+      `${momentText(data.from_ms)} to ${momentText(data.to_ms)}, one point for ${length(data.step_ms)}`,
     );
     for (const link of this.element.querySelectorAll<HTMLAnchorElement>("a[data-range]")) {
       if (link.dataset.range === data.range) link.setAttribute("aria-current", "true");
       else link.removeAttribute("aria-current");
     }
+    // Of what is shown, by its name: another time the usual range may be another one.
+    const range: Range = data.range === null ? { from: data.from_ms, to: data.to_ms } : { name: data.range };
     const table = this.element.querySelector<HTMLAnchorElement>("[data-graph-table]");
-    if (table) table.href = `${withRange(location.href, this.range)}&view=table`;
+    if (table) table.href = `${withRange(location.href, range)}&view=table`;
     const csv = this.element.querySelector<HTMLAnchorElement>("[data-graph-csv]");
-    if (csv) csv.href = withRange(csv.href, this.range);
+    if (csv) csv.href = withRange(csv.href, range);
     const { dataset } = this.element;
     dataset.from = String(data.from_ms);
     dataset.to = String(data.to_ms);
@@ -177,7 +216,7 @@ class Graph {
     const at = data.from_ms + index * data.step_ms;
     const value = data.value[index];
     const rate = (number: number | null | undefined) => (number == null ? "unknown" : hashrate(number));
-    const parts = [`${moment(at)}:`];
+    const parts = [`${momentText(at)}:`];
     if (value == null) parts.push("no data");
     else if (value === 0 && data.high[index] != null) parts.push(`no share, below ${rate(data.high[index])}`);
     else if (value === 0) parts.push("no share");
@@ -203,14 +242,32 @@ class Graph {
       ArrowRight: () => this.moveTo(plot, index === null ? 0 : Math.min(index + 1, last)),
       Home: () => this.moveTo(plot, 0),
       End: () => this.moveTo(plot, last),
-      "+": () => this.go(zoomed(data.from_ms, data.to_ms, 0.5)),
-      "-": () => this.go(zoomed(data.from_ms, Math.min(data.to_ms, serverNow()), 2)),
-      Escape: () => this.go({ name: this.usual }),
+      "+": () => this.zoom(0.5),
+      "-": () => this.zoom(2),
+      Escape: () => this.go({ name: null }),
     };
     const move = moves[event.key];
     if (!move) return;
     event.preventDefault();
     move();
+  }
+
+  /** Zooms around what is pointed at or was touched, if that is shown, or else around the middle. */
+  private zoom(factor: number): void {
+    const data = this.data;
+    if (!data) return;
+    const { from_ms: from, to_ms: to } = data;
+    const index = this.plots.get("hashrate")?.cursor.idx ?? null;
+    const at = index === null ? this.touched : from + (index + 0.5) * data.step_ms;
+    const around = at !== null && at >= from && at <= to ? at : (from + to) / 2;
+    this.go(zoomed(to - from, factor, around, serverNow()));
+  }
+
+  private touch(kind: PlotKind, event: PointerEvent): void {
+    const plot = this.plots.get(kind);
+    // A mouse is still there when it counts where it points.
+    if (!plot || event.pointerType === "mouse") return;
+    this.touched = plot.posToVal(event.clientX - plot.over.getBoundingClientRect().left, "x") * 1000;
   }
 
   private moveTo(plot: uPlot, index: number): void {
@@ -239,15 +296,20 @@ class Graph {
     return this.element.querySelector("[data-readout]");
   }
 
+  /** What the reader points at, in words; while that is nothing, what is wrong with the graph. */
   private say(text: string): void {
     const readout = this.readout();
-    if (readout && readout.textContent !== text) readout.textContent = text;
+    const shown = text || (this.failed ? this.fault() : "");
+    if (readout && readout.textContent !== shown) readout.textContent = shown;
   }
-}
 
-function moment(ms: number): string {
-  const date = inZone(ms);
-  return `${dayText(date)} ${timeText(date)}`;
+  private fault(): string {
+    if (!this.data) return "The graph's data could not be read; it is tried again.";
+    const isShown = this.shown !== null && withRange("/", this.shown) === withRange("/", this.range);
+    if (isShown) return `Not read since ${momentText(this.dataAt)}; it is tried again.`;
+    const asked = "name" in this.range ? (this.range.name ?? "The usual range") : "The part that was chosen";
+    return `${asked} could not be read; it is tried again. What is shown is ${this.data.range ?? "another part"}.`;
+  }
 }
 
 const graphs = new Map<HTMLElement, Graph>();

@@ -1,8 +1,31 @@
 // Sorting, searching and turning pages of a list without loading the page anew. The addresses are the server's own links.
 
-import { goTo } from "./refresh";
+import { announce } from "./announce";
+import { goTo, onContent } from "./refresh";
 
 const TYPING_PAUSE_MS = 200;
+
+/** The reader went to another view of the list; what was entered belongs to the one before. */
+let filtersAreOld = false;
+let typing = 0;
+
+export function forgetFilters(): void {
+  filtersAreOld = true;
+  clearTimeout(typing);
+}
+
+/** After turning a page: to the top of the table, with a word about where that is. */
+function arrive(nav: Element): void {
+  if (!nav.isConnected) return;
+  const table = nav.previousElementSibling;
+  if (table instanceof HTMLElement) {
+    table.focus({ preventScroll: true });
+    table.scrollIntoView({ block: "start" });
+  }
+  const place = nav.querySelector("[data-place]") ?? nav.closest("section")?.querySelector("h2");
+  const words = place?.textContent ?? "";
+  announce(words.charAt(0).toUpperCase() + words.slice(1));
+}
 
 export function startLists(): void {
   document.addEventListener("click", (event) => {
@@ -21,10 +44,18 @@ export function startLists(): void {
         : null;
     if (!link) return;
     event.preventDefault();
-    void goTo(link.href, "push");
+    const nav = link.closest(".turn");
+    void goTo(link.href, "push").then((isThere) => {
+      if (isThere && nav) arrive(nav);
+    });
+  });
+  onContent(() => {
+    if (!filtersAreOld) return;
+    filtersAreOld = false;
+    // The attributes are the server's; a control that was used does not follow them by itself.
+    document.querySelector<HTMLFormElement>("[data-filters]")?.reset();
   });
 
-  let typing = 0;
   const ask = (form: HTMLFormElement, remember: "push" | "replace") => {
     clearTimeout(typing);
     const query = new URLSearchParams();

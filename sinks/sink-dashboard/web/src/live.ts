@@ -1,8 +1,8 @@
 // The live stream: numbers that tick each second, the page's content now and then and whenever something happens. Says whether
 // it works; when it does not, polls. A hidden tab asks nothing.
 
-import { inZone, learnServerTime, serverNow, timeText } from "./clock";
-import { isReading, readPage } from "./refresh";
+import { learnServerTime, timeText } from "./clock";
+import { isReading, onContent, onMiss, readPage } from "./refresh";
 import { tick, type Update } from "./ticking";
 
 const STREAM = "/api/v1/live";
@@ -12,8 +12,14 @@ const CONTENT_EVERY_MS = 10_000;
 const HASHRATES_EVERY_MS = 3_000;
 /** Where such hashrates are. */
 const HASHRATES = ["/", "/worker"];
-/** After something happened, such as a block, the content is read so soon. */
+/** Where quotes are listed; elsewhere they are a count among others. */
+const QUOTES = ["/quotes"];
+/** After something happened, such as a block, the content is read so soon... */
 const SOON_MS = 1_000;
+/** ... but never more often than this, whatever happens. */
+const APART_MS = 3_000;
+/** Content that was to be read so many times over is stale, however well the stream works. */
+const MISSED_READS = 3;
 /** How often the page is read while there is no stream. */
 const POLL_EVERY_MS = 5_000;
 /** The server speaks every second; after so long without a word the numbers are called stale. */
@@ -25,8 +31,16 @@ type LinkState = "connecting" | "live" | "polling" | "reconnecting" | "stale" | 
 
 const listeners: Array<() => void> = [];
 let stream: EventSource | null = null;
+/** When the server was heard last, or the moment from which it is waited for. */
 let heardAt = Date.now();
-let heardServerTime = serverNow();
+/** The same of the content: a stream that speaks says nothing about what it does not carry. */
+let contentHeardAt = Date.now();
+/** The server's time of what is shown. */
+let contentServerTime = 0;
+/** The last attempt to read the content failed. */
+let contentMissed = false;
+/** The server itself cannot read the numbers. */
+let historyFails = false;
 let contentAt = Date.now();
 let polledAt = Date.now();
 let streamWorks = false;
@@ -42,9 +56,28 @@ export function onLive(listener: () => void): void {
   listeners.push(listener);
 }
 
-function heard(): void {
+function contentCame(): void {
   heardAt = Date.now();
-  heardServerTime = serverNow();
+  contentHeardAt = heardAt;
+  contentServerTime = Number(document.body.dataset.now);
+  contentMissed = false;
+  pollWorks = !streamWorks;
+}
+
+function contentFailed(): void {
+  contentMissed = true;
+  pollWorks = false;
+  contentWanted = 0;
+}
+
+function wantContent(): void {
+  contentWanted = Math.min(contentWanted, Date.now() + SOON_MS);
+}
+
+/** Whether something that happened to this publisher changes the page. */
+function concernsPage(type: string, publisher: string): boolean {
+  if (type === "quote" && !QUOTES.includes(location.pathname)) return false;
+  return document.querySelector<HTMLElement>("[data-source]")?.dataset.source === publisher;
 }
 
 function show(state: LinkState): void {
@@ -53,7 +86,7 @@ function show(state: LinkState): void {
   if (dataset.link !== state) dataset.link = state;
   const element = document.querySelector<HTMLElement>("[data-link-state]");
   if (!element) return;
-  const since = timeText(inZone(heardServerTime));
+  const since = timeText(contentServerTime);
   const words: Record<LinkState, string> = {
     connecting: "Connecting",
     live: "Live",
@@ -74,25 +107,29 @@ function open(): void {
       if (opened !== stream) return;
       streamWorks = true;
       everHeard = true;
-      heard();
+      heardAt = Date.now();
       take((event as MessageEvent<string>).data);
     });
   message("update", (data) => {
     const update: Update = JSON.parse(data);
     learnServerTime(update.at_ms);
-    heard();
+    historyFails = update.history_error !== null;
     tick(update);
-    if (update.more_workers > 0) contentWanted = Math.min(contentWanted, Date.now() + SOON_MS);
+    // Not every row of a list of workers could tick.
+    if (update.more_workers > 0 && document.querySelector(".workers")) wantContent();
     for (const listener of listeners) listener();
   });
-  for (const type of ["worker", "block", "quote", "source", "reset"]) {
-    message(type, () => {
-      contentWanted = Math.min(contentWanted, Date.now() + SOON_MS);
+  for (const type of ["worker", "quote"]) {
+    message(type, (data) => {
+      const { publisher }: { publisher: string } = JSON.parse(data);
+      if (concernsPage(type, publisher)) wantContent();
     });
   }
+  for (const type of ["block", "source", "reset"]) message(type, wantContent);
   opened.addEventListener("error", () => {
     if (opened !== stream) return;
     streamWorks = false;
+    historyFails = false;
     // The browser reconnects by itself with the last id; only a refusal ends the stream.
     if (opened.readyState === EventSource.CLOSED) {
       stream = null;
@@ -105,6 +142,7 @@ function close(): void {
   stream?.close();
   stream = null;
   streamWorks = false;
+  historyFails = false;
 }
 
 function contentEvery(): number {
@@ -114,15 +152,8 @@ function contentEvery(): number {
 async function read(): Promise<void> {
   contentAt = Date.now();
   contentWanted = Number.POSITIVE_INFINITY;
-  try {
-    if (await readPage(location.href)) {
-      heard();
-      pollWorks = !streamWorks;
-    }
-  } catch {
-    pollWorks = false;
-    // The state that is shown says since when nothing was heard.
-  }
+  // A failure is told to those who asked to be told.
+  await readPage(location.href).catch(() => false);
 }
 
 function look(): void {
@@ -134,30 +165,37 @@ function look(): void {
   }
   if (!stream && now >= retryAt) open();
   if (streamWorks) {
-    if ((now >= contentWanted || now - contentAt >= contentEvery()) && !isReading()) void read();
+    const every = now >= contentWanted ? APART_MS : contentEvery();
+    if (now - contentAt >= every && !isReading()) void read();
   } else if (now - polledAt >= POLL_EVERY_MS && !isReading()) {
     polledAt = now;
     void read();
     for (const listener of listeners) listener();
   }
-  if (now - heardAt > SILENT_AFTER_MS) show("stale");
-  else if (streamWorks) show("live");
+  const isOld = historyFails || now - contentHeardAt > MISSED_READS * contentEvery();
+  if (isOld || now - heardAt > SILENT_AFTER_MS) show("stale");
+  else if (streamWorks && !contentMissed) show("live");
   else if (pollWorks) show("polling");
   else show(everHeard ? "reconnecting" : "connecting");
 }
 
 export function startLive(): void {
   learnServerTime(Number(document.body.dataset.now));
-  heard();
+  contentCame();
+  pollWorks = false;
+  onContent(contentCame);
+  onMiss(contentFailed);
   document.addEventListener("visibilitychange", () => {
     if (!document.hidden) {
-      // Whatever was missed meanwhile is on the page as it is now.
-      heard();
-      contentWanted = 0;
+      // What was missed meanwhile is asked for now. Until it comes nothing was heard, and the page is as old as it was.
+      heardAt = Date.now();
+      contentHeardAt = heardAt;
+      polledAt = heardAt;
+      pollWorks = false;
       retryAt = 0;
+      void read();
     }
     look();
-    if (!document.hidden) void read();
   });
   addEventListener("pagehide", close);
   look();

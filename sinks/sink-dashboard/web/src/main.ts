@@ -1,21 +1,26 @@
 // The pages' script: everything here makes a page that already works more comfortable.
 
+import { startAnnouncing } from "./announce";
 import { startAppearance } from "./appearance";
 import { startClock } from "./clock";
 import { followAddress, redrawGraphs, refreshGraphs, startGraphs } from "./graphs";
-import { startLists } from "./lists";
+import { forgetFilters, startLists } from "./lists";
 import { onLive, startLive } from "./live";
-import { onContent, readPage } from "./refresh";
+import { onContent, readHere } from "./refresh";
+import { startTicking } from "./ticking";
 
 document.documentElement.classList.add("has-scripts");
+startAnnouncing();
 startClock(redrawGraphs);
 startAppearance(redrawGraphs);
 startLists();
 startGraphs();
 onContent(startGraphs);
 onLive(refreshGraphs);
+startTicking();
 startLive();
 addEventListener("popstate", () => {
   followAddress();
-  readPage(location.href).catch(() => location.reload());
+  forgetFilters();
+  void readHere();
 });

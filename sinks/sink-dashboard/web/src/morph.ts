@@ -25,7 +25,7 @@ export function morph(from: Element, to: Element): void {
   const keyed = new Map<string, Node>();
   for (const child of from.childNodes) {
     const key = keyOf(child);
-    if (key !== null) keyed.set(key, child);
+    if (key !== null && !keyed.has(key)) keyed.set(key, child);
   }
   let place: ChildNode | null = from.firstChild;
   for (const wanted of [...to.childNodes]) {
@@ -34,6 +34,8 @@ export function morph(from: Element, to: Element): void {
     if (key !== null) {
       const known = keyed.get(key);
       if (known && alike(known, wanted)) match = known;
+      // Two things with one key are still two things.
+      keyed.delete(key);
     } else if (place && alike(place, wanted)) {
       match = place;
     }

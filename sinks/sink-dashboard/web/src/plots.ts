@@ -1,9 +1,10 @@
 // The two plots of a graph, drawn by uPlot: hashrate with its band, and shares. Gaps stay gaps and are shaded; marks are lines.
 
 import uPlot from "uplot";
-import { dayText, inZone, timeText } from "./clock";
+import { dayText, timeText } from "./clock";
 import type { GraphData } from "./graph-data";
 import { hashrate } from "./numbers";
+import { chosenZone } from "./preference";
 
 export type PlotKind = "hashrate" | "shares";
 
@@ -15,10 +16,14 @@ export interface PlotEvents {
 
 const SYNC = "graphs";
 const DAY_S = 86_400;
+/** What uPlot takes for a month and a year where it looks for the distance of two lines. */
+const [MONTH_S, YEAR_S] = [30 * DAY_S, 365 * DAY_S];
 
 /** A colour of the styles as it is now; a canvas does not know that it may be one of two, so an element is asked. */
 function color(name: string): string {
   const probe = document.createElement("i");
+  // A reader's own colours would make all of them one.
+  probe.style.setProperty("forced-color-adjust", "none");
   probe.style.color = `var(${name})`;
   document.body.append(probe);
   const { color } = getComputedStyle(probe);
@@ -38,12 +43,28 @@ export function columns(kind: PlotKind, data: GraphData): uPlot.AlignedData {
 
 function moments(_: uPlot, splits: number[], __: number, ___: number, step: number): string[] {
   return splits.map((at) => {
-    const date = inZone(at * 1000);
-    const midnight = date.getHours() === 0 && date.getMinutes() === 0;
-    return step >= DAY_S || midnight
-      ? dayText(date).slice(step >= 28 * DAY_S ? 0 : 5)
-      : timeText(date, step < 60);
+    const ms = at * 1000;
+    return step >= DAY_S || timeText(ms) === "00:00:00"
+      ? dayText(ms).slice(step >= MONTH_S ? 0 : 5)
+      : timeText(ms, step < 60);
   });
+}
+
+/** Where the lines of the time axis stand in UTC. uPlot finds them by the browser's own clock, which leaves hours out. */
+function linesInUtc(_: uPlot, __: number, from: number, to: number, step: number): number[] {
+  const lines: number[] = [];
+  if (step < MONTH_S) {
+    for (let at = Math.ceil(from / step) * step; at <= to; at += step) lines.push(at);
+    return lines;
+  }
+  const months = step < YEAR_S ? Math.round(step / MONTH_S) : 12 * Math.round(step / YEAR_S);
+  const begin = new Date(from * 1000);
+  let month = Math.floor((begin.getUTCFullYear() * 12 + begin.getUTCMonth()) / months) * months;
+  for (let at = 0; at <= to; month += months) {
+    at = Date.UTC(Math.floor(month / 12), month % 12) / 1000;
+    if (at >= from && at <= to) lines.push(at);
+  }
+  return lines;
 }
 
 /** Shades what was not observed, below everything else. */
@@ -164,7 +185,13 @@ export function makePlot(
       y: { range: () => [0, top(kind, data())] },
     },
     axes: [
-      { ...axis, values: moments, space: 64, size: 30 },
+      {
+        ...axis,
+        values: moments,
+        space: 64,
+        size: 30,
+        ...(chosenZone() === "utc" ? { splits: linesInUtc } : {}),
+      },
       {
         ...axis,
         size: 76,
@@ -197,7 +224,6 @@ export function makePlot(
         },
       ],
     },
-    tzDate: (at) => inZone(at * 1000),
   };
   return new uPlot(options, columns(kind, current), place);
 }

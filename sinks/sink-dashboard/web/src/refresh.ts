@@ -1,21 +1,29 @@
 // Reads the page again and takes over what changed. Only the newest question counts: an older one is given up, and its answer
 // never overwrites a newer one.
 
-import { learnServerTime, writeTimes } from "./clock";
+import { ask, RefusedError } from "./asking";
+import { learnServerTime, serverNow, writeTimes } from "./clock";
 import { morph } from "./morph";
+import { loadedAnew } from "./upgrade";
 
 let newest = 0;
 let pending: AbortController | null = null;
-const listeners: Array<() => void> = [];
+const contentListeners: Array<(arrived: number) => void> = [];
+const missListeners: Array<() => void> = [];
 
 /** Whether a question is under way; looks that are only routine wait for it. */
 export function isReading(): boolean {
   return pending !== null;
 }
 
-/** Told after each change of the page's content. */
-export function onContent(listener: () => void): void {
-  listeners.push(listener);
+/** Told after each change of the page's content, with the server's time when it arrived. */
+export function onContent(listener: (arrived: number) => void): void {
+  contentListeners.push(listener);
+}
+
+/** Told where the content could not be read: what is shown is not what the address asks for any more. */
+export function onMiss(listener: () => void): void {
+  missListeners.push(listener);
 }
 
 /** Reads this address; false where a newer question came first. Throws what the network or the server said. */
@@ -26,14 +34,13 @@ export async function readPage(address: string): Promise<boolean> {
   const asked = new AbortController();
   pending = asked;
   try {
-    const response = await fetch(address, { signal: asked.signal, headers: { accept: "text/html" } });
-    const text = await response.text();
+    const text = await ask(address, "text/html", asked);
     if (number !== newest) return false;
-    if (!response.ok) throw new Error(`the sidecar answered ${response.status}`);
     takeOver(new DOMParser().parseFromString(text, "text/html"));
     return true;
   } catch (error) {
     if (number !== newest) return false;
+    for (const listener of missListeners) listener();
     throw error;
   } finally {
     if (pending === asked) pending = null;
@@ -41,7 +48,11 @@ export async function readPage(address: string): Promise<boolean> {
 }
 
 function takeOver(made: Document): void {
-  learnServerTime(Number(made.body.dataset.now));
+  if (loadedAnew(made)) return;
+  const arrived = serverNow();
+  const { now: madeAt } = made.body.dataset;
+  learnServerTime(Number(madeAt));
+  document.body.dataset.now = madeAt ?? "";
   const [now, then] = [document, made].map((page) => page.querySelector("[data-region]"));
   if (now && then) {
     const focused = document.activeElement;
@@ -53,16 +64,22 @@ function takeOver(made: Document): void {
     }
   }
   if (document.title !== made.title) document.title = made.title;
-  for (const listener of listeners) listener();
+  for (const listener of contentListeners) listener(arrived);
 }
 
-/** Goes to an address of the same page without loading it anew. A failure is told by loading it after all. */
-export async function goTo(address: string, remember: "push" | "replace"): Promise<void> {
+/** Goes to an address of the same page without loading it anew; whether it is shown now. */
+export async function goTo(address: string, remember: "push" | "replace"): Promise<boolean> {
   if (remember === "push") history.pushState(null, "", address);
   else history.replaceState(null, "", address);
+  return await readHere();
+}
+
+/** Reads the address that the browser shows. Where nothing answers, what is shown stays until the next look brings it. */
+export async function readHere(): Promise<boolean> {
   try {
-    await readPage(address);
-  } catch {
-    location.assign(address);
+    return await readPage(location.href);
+  } catch (error) {
+    if (error instanceof RefusedError && error.isFinal) location.reload();
+    return false;
   }
 }

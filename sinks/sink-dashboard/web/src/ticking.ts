@@ -2,6 +2,25 @@
 // together with the shares and the interval that they rest on.
 
 import { count, perCent, plural } from "./numbers";
+import { onContent } from "./refresh";
+
+/** An update tells the shares of the second before it. */
+const SPAN_MS = 1_000;
+/** What a page counts may be this much later than what it says of when it was made. */
+const MADE_WITHIN_MS = 1_000;
+
+/** Updates from this server's time on tell of shares that are not yet among those on the page. */
+let countedFrom = 0;
+
+function learnCounted(arrived: number): void {
+  const made = Number(document.body.dataset.now);
+  countedFrom = Math.max(arrived, made + MADE_WITHIN_MS) + SPAN_MS;
+}
+
+export function startTicking(): void {
+  learnCounted(0);
+  onContent(learnCounted);
+}
 
 interface SourceUpdate {
   publisher: string;
@@ -18,6 +37,7 @@ interface SourceUpdate {
 
 interface WorkerUpdate {
   publisher: string;
+  kind: "identity" | "miner";
   name: string;
   accepted: number;
   rejected: number;
@@ -27,6 +47,8 @@ interface WorkerUpdate {
 export interface Update {
   at_ms: number;
   sources: SourceUpdate[];
+  /** Why `sources` is empty, where the history could not be read. */
+  history_error: string | null;
   workers: WorkerUpdate[];
   more_workers: number;
 }
@@ -74,10 +96,10 @@ export function tick(update: Update): void {
   if (!rows) return;
   for (const worker of update.workers) {
     if (worker.publisher !== shown) continue;
-    const row = rows.querySelector(`tr[data-key="${CSS.escape(worker.name)}"]`);
+    const row = rows.querySelector(`tr[data-key="${CSS.escape(`${worker.kind} ${worker.name}`)}"]`);
     putTime(row?.querySelector<HTMLElement>("time[data-ago]") ?? null, worker.last_share_ms);
     const accepted = row?.querySelector<HTMLElement>("[data-count]");
-    if (accepted && worker.accepted > 0) {
+    if (accepted && worker.accepted > 0 && update.at_ms >= countedFrom) {
       const total = Number(accepted.dataset.count) + worker.accepted;
       accepted.dataset.count = String(total);
       accepted.textContent = count(total);
