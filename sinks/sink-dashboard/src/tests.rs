@@ -31,7 +31,7 @@ pub(crate) const START: u64 = 1_800_000_000_000;
 const SECOND: u64 = 1_000;
 const MINUTE: u64 = 60 * SECOND;
 /// Difficulty 1.
-const EASY: CompactTarget = CompactTarget(0x1d00_ffff);
+pub(crate) const EASY: CompactTarget = CompactTarget(0x1d00_ffff);
 /// A test that hangs fails.
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -190,17 +190,18 @@ impl History {
         series::series(&tx, query)
     }
 
-    /// User identities and miner names of a publisher with their readings over a window, by name, after `after`.
+    /// User identities and miner names of a publisher with their readings over a window, by name, identities first, after
+    /// the name and `is_miner` of `after`.
     pub fn workers(
         &self,
         publisher: &str,
         window_ms: u64,
         now_ms: u64,
-        after: Option<&str>,
+        after: Option<(&str, bool)>,
         limit: u32,
     ) -> Result<Vec<WorkerView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
-        lists::workers(&tx, publisher, window_ms, now_ms, after, limit.min(MAX_ROWS))
+        lists::workers(&tx, publisher, SeriesKind::Identity, window_ms, now_ms, after, limit.min(MAX_ROWS))
     }
 
     /// Open channels and miners of a publisher, the newest first, with their hashrates as of `now_ms`.

@@ -239,7 +239,7 @@ pub(super) struct Blocks {
 }
 
 impl Table for Blocks {
-    const COLUMNS: &'static [&'static str] = &["block_hash", "height", "found_ms", "identity"];
+    const COLUMNS: &'static [&'static str] = &["block_hash", "height", "found_ms", "identity", "effort"];
 
     fn rows(&self, rows: &mut Rows) {
         for block in &self.blocks {
@@ -248,6 +248,7 @@ impl Table for Blocks {
                 block.height.into(),
                 block.found_ms.into(),
                 block.identity.as_deref().into(),
+                block.effort.into(),
             ]);
         }
     }

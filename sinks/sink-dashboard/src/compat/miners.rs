@@ -33,7 +33,8 @@ pub(super) struct MinersQuery {
 pub(super) struct Miners {
     /// Open connections, in all.
     total_miners: u64,
-    /// The sum of the workers' hashrates, such as `1.20 TH/s`; `unknown` where nothing was measured.
+    /// The sum of the hashrates of the workers who are connected, such as `1.20 TH/s`; `unknown` where nothing was measured.
+    /// Of whoever left or changed the name the window still holds shares, which would count twice.
     total_hashrate: String,
     /// Accepted shares of the open connections, in all.
     total_shares: u64,
@@ -121,15 +122,16 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
 /// Hashrates by name: of user identities, and of miners.
 type Rates = [FxHashMap<String, Hashrate>; 2];
 
-/// The measured hashrate of every worker, of as many as there are.
+/// The measured hashrate of every worker who is connected, of as many as there are.
 fn rates(history: &History, publisher: &str, window_ms: u64, now_ms: u64) -> Result<Rates, QueryError> {
     let mut rates = Rates::default();
-    let mut after = None;
+    let mut last: Option<(String, bool)> = None;
     loop {
-        let workers = history.workers(publisher, window_ms, now_ms, after.as_deref(), MAX_ROWS)?;
+        let after = last.as_ref().map(|(name, is_miner)| (name.as_str(), *is_miner));
+        let workers = history.workers(publisher, window_ms, now_ms, after, MAX_ROWS)?;
         let is_last = workers.len() < MAX_ROWS as usize;
-        after = workers.last().map(|worker| worker.name.clone());
-        for worker in workers {
+        last = workers.last().map(|worker| (worker.name.clone(), worker.is_miner));
+        for worker in workers.into_iter().filter(|worker| worker.open > 0) {
             if let Some(estimate) = worker.window.reading.measured() {
                 rates[usize::from(worker.is_miner)].insert(worker.name, estimate.rate);
             }

@@ -3,8 +3,8 @@
 use serde_json::Value;
 use sink_sqlite::query::MAX_ROWS;
 use stats_sv2::event::{
-    DownstreamConnected, MinerConnected, MinerShareSubmitted, QuoteCreated, ShareSubmitted, SourceInfo,
-    UpstreamConnected,
+    DownstreamConnected, DownstreamDisconnected, MinerConnected, MinerShareSubmitted, QuoteCreated, ShareSubmitted,
+    SourceInfo, UpstreamConnected,
 };
 use stats_sv2::{Amount, ChannelId, CompactTarget, DownstreamId, Event, MinerId, Role, Text, U256, UnixMillis};
 
@@ -210,6 +210,31 @@ fn totals_are_of_all_however_many_rows_there_are() {
     let rate = of_name(&format!("worker-{}", MAX_ROWS - 1)).unwrap().as_f64().expect("a hashrate");
     let total = miners["total_hashrate_hs"].as_f64().unwrap();
     assert!((total / rate - 2.0).abs() < 1e-9, "both have one share in the same time: {total} and {rate}");
+}
+
+#[test]
+fn a_miner_that_changed_its_name_counts_once() {
+    let mut bench = Bench::with(Role::Pool, |_| {});
+    bench.open(1, "before");
+    for _ in 0..12 {
+        bench.share(1);
+        bench.observe(5 * SECOND);
+    }
+    bench.events(&[Event::DownstreamDisconnected(DownstreamDisconnected {
+        downstream_id: DownstreamId(1),
+        timestamp: UnixMillis(bench.now()),
+        reason: Text::cut("bye"),
+    })]);
+    bench.open(2, "after");
+    for _ in 0..12 {
+        bench.share(2);
+        bench.observe(5 * SECOND);
+    }
+    let miners = bench.json("/api/miners");
+    assert_eq!(miners["total_miners"], 1);
+    assert_eq!(miners["miners"][0]["name"], "after");
+    assert!(miners["total_hashrate_hs"].is_number());
+    assert_eq!(miners["total_hashrate_hs"], miners["miners"][0]["hashrate_hs"]);
 }
 
 #[test]

@@ -84,6 +84,16 @@ fn round(source: &SourceView) -> Markup {
                     None => { (numbers::unknown()) ", as the network's target was not told" }
                 }
             }
+            @if let Some(luck) = source.luck.as_ref().filter(|_| source.role != "proxy") {
+                dt { "Luck" }
+                dd {
+                    @let rounds = u64::from(luck.blocks);
+                    @if rounds == 1 { "the round of the last block took " }
+                    @else { "the rounds of the last " (numbers::count(rounds)) " blocks took " }
+                    (numbers::part(luck.mean_effort)) " of the mean effort" @if rounds > 1 { " on average" } "; "
+                    (numbers::chance(luck.probability)) " of " @if rounds > 1 { "so many " } "rounds take at least this much"
+                }
+            }
             dt { "Network tip" }
             dd {
                 @match &source.tip {
@@ -108,6 +118,7 @@ fn table(rows: &[BlockView], frame: &Frame<'_>) -> Markup {
                         th scope="col" { "Found" }
                         th.wide scope="col" { "At" }
                         th scope="col" { "By" }
+                        th.number scope="col" { "Effort" }
                         th.wide scope="col" { "Hash" }
                     }
                 }
@@ -118,6 +129,9 @@ fn table(rows: &[BlockView], frame: &Frame<'_>) -> Markup {
                             td { (numbers::ago(block.found_ms, frame.now_ms)) }
                             td.wide { (numbers::moment(block.found_ms)) }
                             td { (identity(block.identity.as_deref(), frame)) }
+                            td.number {
+                                @match block.effort { Some(effort) => { (numbers::part(effort)) } None => { (numbers::unknown()) } }
+                            }
                             td.wide { @match &block.block_hash { Some(hash) => { code { (hash) } } None => { (numbers::unknown()) } } }
                         }
                     }

@@ -1,6 +1,6 @@
 //! What the pages say about a history, asked over TCP as a browser without scripts asks.
 
-use stats_sv2::event::SourceInfo;
+use stats_sv2::event::{ChainTipChanged, SourceInfo};
 use stats_sv2::{DownstreamId, Event, Role, Text, UnixMillis};
 
 use crate::config::Redacted;
@@ -103,6 +103,39 @@ fn marks_are_those_of_the_range_and_what_is_cut_is_said() {
     let part = page(&bench, &format!("/worker?name=rig&kind=identity&from={from}&to={to}"));
     assert!(part.contains("of the whole source 4 blocks, 0 restarts, 0 outages"), "{part}");
     assert!(page(&bench, "/blocks").contains("14 blocks, the latest first"));
+}
+
+#[test]
+fn blocks_say_what_they_took() {
+    let mut bench = Bench::new();
+    bench.open(1, "rig");
+    // A network as easy as the shares are.
+    bench.events(&[Event::ChainTipChanged(ChainTipChanged {
+        timestamp: UnixMillis(bench.now()),
+        height: 5,
+        target: crate::tests::EASY,
+    })]);
+    bench.share(1);
+    bench.find_block(1);
+    bench.observe(MINUTE);
+    assert!(!page(&bench, "/blocks").contains("Luck"), "what the first one took began before the history");
+    for _ in 0..3 {
+        bench.share(1);
+    }
+    bench.find_block(2);
+    bench.share(1);
+    bench.observe(MINUTE);
+    let body = page(&bench, "/blocks");
+    for part in
+        ["the round of the last block took 300 % of the mean effort; 5.0 % of rounds take", ">300 %</td>", ">unknown<"]
+    {
+        assert!(body.contains(part), "{part} in {body}");
+    }
+    assert!(page(&bench, "/").contains("it took 300 % of the mean effort"));
+    assert_eq!(csv_column(&bench, "/api/v1/blocks?format=csv", "effort"), ["3", ""]);
+    let source = &bench.json("/api/v1/summary")["sources"][0];
+    assert_eq!((&source["luck"]["blocks"], &source["luck"]["mean_effort"]), (&1.into(), &3.0.into()));
+    assert_eq!(source["round"]["effort"], 1.0);
 }
 
 #[test]

@@ -118,12 +118,14 @@ pub struct BlockView {
     pub place: Place,
 }
 
+/// `first_kind`: identities and miners, or miners alone.
 pub(super) fn workers(
     conn: &Connection,
     publisher: &str,
+    first_kind: SeriesKind,
     window_ms: u64,
     now_ms: u64,
-    after: Option<&str>,
+    after: Option<(&str, bool)>,
     limit: u32,
 ) -> Result<Vec<WorkerView>, QueryError> {
     let source = source_row(conn, publisher)?;
@@ -141,9 +143,15 @@ pub(super) fn workers(
 
     let mut rows = conn.prepare_cached(
         "SELECT id, levels, name, kind, first_seen_at FROM series
-         WHERE source = ?1 AND kind IN (1, 4) AND (?2 IS NULL OR name > ?2) ORDER BY name, kind LIMIT ?3",
+         WHERE source = ?1 AND kind IN (1, 4) AND kind >= ?2 AND (?3 IS NULL OR (name, kind) > (?3, ?4))
+         ORDER BY name, kind LIMIT ?5",
     )?;
-    let mut rows = rows.query(params![source, after, limit])?;
+    let (after, kind) = match after {
+        Some((name, true)) => (Some(name), SeriesKind::MinerName),
+        Some((name, false)) => (Some(name), SeriesKind::Identity),
+        None => (None, first_kind),
+    };
+    let mut rows = rows.query(params![source, first_kind as u8, after, kind as u8, limit])?;
     let mut workers = Vec::new();
     let window = format!("{} s", window_ms / 1000);
     while let Some(row) = rows.next()? {

@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 use serde::Serialize;
 
+use crate::cache::SeriesKind;
 use crate::query::lists::{WorkerView, workers};
 use crate::query::{History, MAX_ROWS, QueryError, source_row};
 
@@ -25,23 +26,9 @@ impl History {
     ) -> Result<Vec<MinerView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
         let source = source_row(&tx, publisher)?;
-        let limit = limit.min(MAX_ROWS) as usize;
-        let mut after = after.map(str::to_owned);
-        let mut miners = Vec::new();
-        loop {
-            // A pool's identities may stand between; a page without a miner is not the end.
-            let page = workers(&tx, publisher, window_ms, now_ms, after.as_deref(), limit as u32)?;
-            let is_last = page.len() < limit;
-            after = page.last().map(|worker| worker.name.clone());
-            for worker in page.into_iter().filter(|worker| worker.is_miner) {
-                if miners.len() < limit {
-                    miners.push(miner(&tx, source, worker)?);
-                }
-            }
-            if is_last || miners.len() >= limit {
-                return Ok(miners);
-            }
-        }
+        let after = after.map(|name| (name, true));
+        let page = workers(&tx, publisher, SeriesKind::MinerName, window_ms, now_ms, after, limit.min(MAX_ROWS))?;
+        page.into_iter().map(|worker| miner(&tx, source, worker)).collect()
     }
 
     /// The programs that a publisher's miners run now or ran, the one with the most open connections first.

@@ -69,14 +69,26 @@ fn a_miner_that_reconnects_is_one_miner() {
 }
 
 #[test]
-fn a_page_of_identities_is_not_the_end_of_the_miners() {
+fn miners_are_paged_whatever_identities_are_called() {
     let mut fixture = Fixture::new();
     let t = HOUR_START;
-    fixture.events(&[opened(1, "a", t), opened(2, "b", t), miner(1, "c", t), opened(3, "d", t), miner(2, "e", t)]);
+    fixture.events(&[opened(1, "a", t), opened(2, "c", t), miner(1, "c", t), opened(3, "d", t), miner(2, "e", t)]);
     let history = History::open(&fixture.path()).unwrap();
     let names = |after| -> Vec<String> {
         let page = history.miners("pool-a", MINUTE, t + 1, after, 1).unwrap();
         page.into_iter().map(|miner| miner.worker.name).collect()
     };
     assert_eq!((names(None), names(Some("c")), names(Some("e"))), (vec!["c".to_owned()], vec!["e".to_owned()], vec![]));
+    let mut workers = Vec::new();
+    let mut after: Option<(String, bool)> = None;
+    while let Some(worker) = history
+        .workers("pool-a", MINUTE, t + 1, after.as_ref().map(|(name, is_miner)| (name.as_str(), *is_miner)), 1)
+        .unwrap()
+        .pop()
+    {
+        after = Some((worker.name.clone(), worker.is_miner));
+        workers.push((worker.name, worker.is_miner));
+    }
+    let workers: Vec<(&str, bool)> = workers.iter().map(|(name, is_miner)| (name.as_str(), *is_miner)).collect();
+    assert_eq!(workers, [("a", false), ("c", false), ("c", true), ("d", false), ("e", true)]);
 }

@@ -68,7 +68,7 @@ fn workers_are_listed_in_one_order_with_pages() {
         panic!("{:?}", all[2].window.reading)
     };
     assert!(below.hashes_per_second() > 0.0);
-    let second = history.workers("pool-a", 5 * MINUTE, now, Some("alice"), 1).unwrap();
+    let second = history.workers("pool-a", 5 * MINUTE, now, Some(("alice", false)), 1).unwrap();
     assert_eq!(second[0].name, "bob");
     let connections = history.connections("pool-a", now, &Part::first(10)).unwrap();
     assert_eq!(connections.len(), 3);
