@@ -284,11 +284,6 @@ fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), History
            work = work + ?5, best_share_work = max(best_share_work, ?6), last_share_at = nullif(max(coalesce(last_share_at, 0), ?7), 0),
            target = coalesce(?8, target), closed_at = max(closed_at, ?9) WHERE id = ?1",
     )?;
-    let mut downstream = conn.prepare_cached(
-        "UPDATE downstreams SET disconnected_at = ?2 WHERE disconnected_at < ?2 AND id =
-           (SELECT d.id FROM channels c JOIN downstreams d ON d.session = c.session AND d.downstream_id = c.downstream_id
-            WHERE c.id = ?1 ORDER BY d.id DESC LIMIT 1)",
-    )?;
     let mut channel_extras = conn.prepare_cached(
         "UPDATE channels SET blocks = blocks + ?2, quotes = quotes + ?3, ehash = ehash_add(ehash, ?4) WHERE id = ?1",
     )?;
@@ -320,9 +315,6 @@ fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), History
             target,
             counts.late_share_at
         ])?;
-        if !worker.is_miner && counts.late_share_at > 0 {
-            downstream.execute(params![worker.row, counts.late_share_at])?;
-        }
         if !worker.is_miner && (counts.blocks > 0 || counts.quotes > 0) {
             let ehash = (counts.quotes > 0).then(|| counts.ehash.to_be_bytes());
             channel_extras.execute(params![worker.row, counts.blocks, counts.quotes, ehash])?;

@@ -204,15 +204,15 @@ impl History {
         lists::workers(&tx, publisher, SeriesKind::Identity, window_ms, now_ms, after, limit.min(MAX_ROWS))
     }
 
-    /// Open channels and miners of a publisher, the newest first, with their hashrates as of `now_ms`.
+    /// Open channels and miners of a publisher, the newest first, with their hashrates as of `rates_at_ms`, or without.
     pub fn connections(
         &self,
         publisher: &str,
-        now_ms: u64,
+        rates_at_ms: Option<u64>,
         part: &Part<ConnectionPlace>,
     ) -> Result<Vec<ConnectionView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
-        lists::connections(&tx, publisher, now_ms, part)
+        lists::connections(&tx, publisher, rates_at_ms, part)
     }
 
     /// Blocks that this publisher found, the latest first.

@@ -27,8 +27,8 @@ type ShareHash = [u8; 32];
 pub(crate) struct QuoteBook {
     entries: Vec<Entry>,
     by_hash: FxHashMap<(i64, ShareHash), usize>,
-    /// Gathered answers by the id that the mint gave; the first of an id that it gave twice.
-    by_quote_id: FxHashMap<(i64, Box<str>), ShareHash>,
+    /// Gathered answers by the id that the mint gave, as places in `entries`.
+    by_quote_id: FxHashMap<(i64, Box<str>), Vec<usize>>,
     /// Count and longest time by minute, source, stage and slot.
     times: FxHashMap<(u64, i64, u8, u16), (u64, u64)>,
     /// By minute, source, kind, and the code's place in `codes`.
@@ -73,7 +73,7 @@ impl QuoteBook {
         let was_answered = quote.quote_id.is_some();
         let result = change(quote);
         if let (false, Some(quote_id)) = (was_answered, &quote.quote_id) {
-            self.by_quote_id.entry((source, quote_id.clone())).or_insert(hash);
+            self.by_quote_id.entry((source, quote_id.clone())).or_default().push(index);
         }
         for (stage, known) in QuoteStage::ALL.into_iter().zip(before) {
             if let Some((start, end)) = quote.stage(stage).filter(|_| !known) {
@@ -94,12 +94,20 @@ impl QuoteBook {
         source: i64,
         quote_id: &str,
     ) -> Result<Option<ShareHash>, HistoryError> {
-        // What is in the table came first.
-        let written = conn
-            .prepare_cached("SELECT share_hash FROM quotes WHERE source = ?1 AND quote_id = ?2 ORDER BY id LIMIT 1")?
-            .query_row(params![source, quote_id], |row| row.get(0))
+        let written: Option<(i64, ShareHash)> = conn
+            .prepare_cached(
+                "SELECT id, share_hash FROM quotes WHERE source = ?1 AND quote_id = ?2 ORDER BY id LIMIT 1",
+            )?
+            .query_row(params![source, quote_id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
-        Ok(written.or_else(|| self.by_quote_id.get(&(source, quote_id.into())).copied()))
+        let gathered = self.by_quote_id.get(&(source, quote_id.into())).into_iter().flatten();
+        // The order of the table, in which those without a row come behind, as they stand in the book.
+        let gathered = gathered.map(|index| {
+            let entry = &self.entries[*index];
+            (entry.row.unwrap_or(i64::MAX), *index, entry.hash)
+        });
+        let all = written.map(|(row, hash)| (row, 0, hash)).into_iter().chain(gathered);
+        Ok(all.min_by_key(|(row, index, _)| (*row, *index)).map(|(.., hash)| hash))
     }
 
     /// Counts something beside the states, or takes it back.
@@ -369,6 +377,8 @@ impl StateCounts {
             let ehash = before.unwrap_or(0).saturating_add_signed(change);
             write.execute(params![source, state.as_str(), count, ehash.to_be_bytes()])?;
         }
+        // A state that a quote only passed through leaves nothing, however its facts were split over transactions.
+        conn.prepare_cached("DELETE FROM quote_counts WHERE count = 0")?.execute([])?;
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 //! amount of work, so that it never holds up a delivery for long.
 
 use mining_stats::Tier;
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::cache::SeriesKind;
 use crate::config::SqliteSettings;
@@ -27,7 +27,7 @@ const BUDGET_STEP: u64 = 50;
 /// sent stays counted.
 pub(crate) const MAX_ENDED_SESSIONS: u32 = 20_000;
 
-/// Blocks that are kept: on a network where every share is one they must not fill the file. All stay counted.
+/// Blocks of a source that are kept: on a network where every share is one they must not fill the file. All stay counted.
 pub(crate) const MAX_BLOCKS: u32 = if cfg!(test) { 100 } else { 100_000 };
 
 /// What a call did that others must know.
@@ -67,11 +67,33 @@ pub(crate) fn maintain(conn: &mut Connection, settings: &SqliteSettings, now: u6
     delete_quotes(&tx, quotes_since, settings.max_quotes, &kept)?;
     // Every five minutes is enough: these tables are small, but some of the look-ups read all of one. A series goes after all
     // that was kept under its number, which another may get.
-    let is_time = kept.since(Tier::FiveMinutes) > before.since(Tier::FiveMinutes) && !has_backlog(&tx, &kept)?;
-    let forgotten = is_time && delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?;
+    let forgotten = is_time_to_tidy(&tx, now)? && !has_backlog(&tx, &kept)? && {
+        note_tidied(&tx, now)?;
+        delete_closed(&tx, &kept)? | delete_series(&tx, &kept)?
+    };
     tx.commit()?;
     give_back_pages(conn)?;
     Ok(Maintained { forgets_rows: forgotten, moves_limits: kept != before })
+}
+
+/// The key in `meta` of when [`delete_closed`] ran last, in whole five minutes.
+const TIDIED_AT: &str = "tidied_at";
+
+fn is_time_to_tidy(conn: &Connection, now: u64) -> Result<bool, HistoryError> {
+    let last: Option<u64> = conn
+        .prepare_cached("SELECT value FROM meta WHERE key = ?1")?
+        .query_row([TIDIED_AT], |row| row.get(0))
+        .optional()?;
+    // A clock that was put back is no reason to wait.
+    Ok(last != Some(Tier::FiveMinutes.bucket_of(now)))
+}
+
+fn note_tidied(conn: &Connection, now: u64) -> Result<(), HistoryError> {
+    conn.prepare_cached(
+        "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = excluded.value",
+    )?
+    .execute(params![TIDIED_AT, Tier::FiveMinutes.bucket_of(now)])?;
+    Ok(())
 }
 
 /// Whether rows wait that an earlier call could not delete in its share of work.
@@ -155,15 +177,20 @@ fn delete_closed(conn: &Connection, kept: &Kept) -> Result<bool, HistoryError> {
             ))?
             .execute(params![oldest, ROWS_PER_CALL])?;
     }
-    for (table, condition, most) in
-        [("sessions", "ended_at IS NOT NULL", MAX_ENDED_SESSIONS), ("blocks", "true", MAX_BLOCKS)]
-    {
-        deleted += conn
-            .prepare_cached(&format!(
-                "DELETE FROM {table} WHERE id IN
-                   (SELECT id FROM {table} WHERE {condition} ORDER BY id DESC LIMIT ?2 OFFSET ?1)"
-            ))?
-            .execute(params![most, ROWS_PER_CALL])?;
+    deleted += conn
+        .prepare_cached(
+            "DELETE FROM sessions WHERE id IN
+               (SELECT id FROM sessions WHERE ended_at IS NOT NULL ORDER BY id DESC LIMIT ?2 OFFSET ?1)",
+        )?
+        .execute(params![MAX_ENDED_SESSIONS, ROWS_PER_CALL])?;
+    let mut sources = conn.prepare_cached("SELECT id FROM sources")?;
+    for source in sources.query_map([], |row| row.get::<_, i64>(0))? {
+        // Nobody has them in memory.
+        conn.prepare_cached(
+            "DELETE FROM blocks WHERE id IN
+               (SELECT id FROM blocks WHERE source = ?1 ORDER BY found_at DESC, id DESC LIMIT ?3 OFFSET ?2)",
+        )?
+        .execute(params![source?, MAX_BLOCKS, ROWS_PER_CALL])?;
     }
     conn.prepare_cached(
         "DELETE FROM chain_tips WHERE (source, at) IN (SELECT source, at FROM chain_tips WHERE at < ?1 LIMIT ?2)",

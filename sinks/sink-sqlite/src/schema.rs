@@ -320,6 +320,10 @@ fn efforts_of_blocks() -> String {
     "-- Work of all channels of the source since the history began, and the network's target, when the block was found.
      ALTER TABLE blocks ADD COLUMN source_work REAL;
      ALTER TABLE blocks ADD COLUMN network_target INTEGER;
+     -- When a downstream had a channel is read from the index alone.
+     DROP INDEX channels_by_connection;
+     CREATE INDEX channels_by_connection ON channels (connection, opened_at, closed_at);
+     DROP INDEX downstreams_by_number;
      -- When a session was first observed is asked for each loss that it tells.
      CREATE INDEX observed_by_session ON observed (session, start_at);"
         .to_owned()

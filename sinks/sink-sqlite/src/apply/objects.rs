@@ -221,8 +221,16 @@ impl Run<'_> {
         at: u64,
         reason: &str,
     ) -> Result<(), HistoryError> {
-        let Some(index) = self.session.channels.get(&channel_key(downstream_id, channel_id)).copied() else {
-            return Ok(());
+        let index = match self.session.channels.get(&channel_key(downstream_id, channel_id)) {
+            Some(index) => *index,
+            // What is closed may have been forgotten.
+            None if self.closed_from_start(at).is_some() => {
+                match self.session.load_closed_channel(self.conn, downstream_id, channel_id)? {
+                    Some(index) => index,
+                    None => return Ok(()),
+                }
+            }
+            None => return Ok(()),
         };
         let row = match self.close_worker(index, at) {
             Closing::Open(row) => row,
@@ -379,7 +387,14 @@ impl Run<'_> {
     }
 
     fn close_miner(&mut self, id: u32, at: u64, reason: &str) -> Result<(), HistoryError> {
-        let Some(index) = self.session.miners.get(&id).copied() else { return Ok(()) };
+        let index = match self.session.miners.get(&id) {
+            Some(index) => *index,
+            None if self.closed_from_start(at).is_some() => match self.session.load_closed_miner(self.conn, id)? {
+                Some(index) => index,
+                None => return Ok(()),
+            },
+            None => return Ok(()),
+        };
         let row = match self.close_worker(index, at) {
             Closing::Open(row) => row,
             Closing::Rest(row) => {

@@ -16,11 +16,11 @@ impl History {
     pub fn downstreams(
         &self,
         publisher: &str,
-        now_ms: u64,
+        rates_at_ms: Option<u64>,
         part: &Part<DownstreamPlace>,
     ) -> Result<Vec<DownstreamView>, QueryError> {
         let tx = self.conn.unchecked_transaction()?;
-        downstreams(&tx, publisher, now_ms, part)
+        downstreams(&tx, publisher, rates_at_ms, part)
     }
 }
 
@@ -92,7 +92,7 @@ struct Channels {
 fn downstreams(
     conn: &Connection,
     publisher: &str,
-    now_ms: u64,
+    rates_at_ms: Option<u64>,
     part: &Part<DownstreamPlace>,
 ) -> Result<Vec<DownstreamView>, QueryError> {
     let source = source_row(conn, publisher)?;
@@ -144,7 +144,7 @@ fn downstreams(
             Some(Rated { series: of.series?, opened_ms: view.connected_ms, share_work: of.share_work })
         })
         .collect();
-    let windows = rates(conn, source, now_ms, &rated)?;
+    let windows = rates(conn, source, rates_at_ms, &rated)?;
     let views = rows.into_iter().zip(windows).map(|((key, view), window)| {
         let of = channels.remove(&key).unwrap_or_default();
         DownstreamView {

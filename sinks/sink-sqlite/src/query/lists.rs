@@ -232,7 +232,7 @@ pub(super) fn latest(conn: &Connection, series: i64, is_miner: bool) -> Result<L
 pub(super) fn connections(
     conn: &Connection,
     publisher: &str,
-    now_ms: u64,
+    rates_at_ms: Option<u64>,
     part: &Part<ConnectionPlace>,
 ) -> Result<Vec<ConnectionView>, QueryError> {
     let source = source_row(conn, publisher)?;
@@ -296,7 +296,7 @@ pub(super) fn connections(
         },
     )?;
     let (mut views, rated): (Vec<_>, Vec<_>) = rows.collect::<Result<Vec<_>, _>>()?.into_iter().unzip();
-    for (view, window) in views.iter_mut().zip(rates(conn, source, now_ms, &rated)?) {
+    for (view, window) in views.iter_mut().zip(rates(conn, source, rates_at_ms, &rated)?) {
         view.window = window;
     }
     Ok(views)
@@ -305,8 +305,7 @@ pub(super) fn connections(
 pub(super) fn blocks(conn: &Connection, source: i64, part: &Part<Place>) -> Result<Vec<BlockView>, QueryError> {
     let mut rows = conn.prepare_cached(
         "SELECT b.block_hash, b.height, b.found_at, s.name, b.id, b.network_target, b.source_work - (
-           SELECT p.source_work FROM blocks p WHERE p.source = b.source AND (p.found_at, p.id) < (b.found_at, b.id)
-           ORDER BY p.found_at DESC, p.id DESC LIMIT 1)
+           SELECT p.source_work FROM blocks p WHERE p.source = b.source AND p.id < b.id ORDER BY p.id DESC LIMIT 1)
          FROM blocks b LEFT JOIN series s ON s.id = b.identity
          WHERE b.source = ?1 AND (b.found_at, b.id) < (?2, ?3)
          ORDER BY b.found_at DESC, b.id DESC LIMIT ?4 OFFSET ?5",
@@ -329,7 +328,8 @@ pub(super) fn blocks(conn: &Connection, source: i64, part: &Part<Place>) -> Resu
     Ok(rows.collect::<Result<_, _>>()?)
 }
 
-/// Work since the block before over the network's. What was told late, after later blocks, has none.
+/// Work since the block that was told before over the network's: so the efforts add up to the whole work, in whatever order blocks
+/// are told. None where the sums were lost meanwhile.
 fn effort(network_target: Option<u32>, work: Option<f64>) -> Option<f64> {
     let network_work = network_target.and_then(work_of_target)?;
     work.filter(|work| *work >= 0.0).map(|work| luck::round_effort(work, network_work))

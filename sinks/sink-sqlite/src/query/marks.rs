@@ -9,6 +9,10 @@ use stats_sv2::event::ENDED_CLEAN;
 use crate::query::overview::LossView;
 use crate::query::{History, QueryError, source_row};
 
+/// Spans, and losses, that are read of a source at most, the latest ones: a publisher that comes and goes makes many in a year.
+/// Outages before them are not told.
+const MAX_READ: u32 = 20_000;
+
 impl History {
     /// The first moment that was observed of a publisher, in Unix milliseconds; a backlog is older than its arrival.
     pub fn begins(&self, publisher: &str) -> Result<Option<u64>, QueryError> {
@@ -142,15 +146,16 @@ fn outages(
     limit: usize,
 ) -> Result<LatestOf<Outage>, QueryError> {
     let mut losses = conn.prepare_cached(
-        "SELECT start_at, end_at FROM losses WHERE source = ?1 AND end_at >= ?2 AND kind <> 'unseen'",
+        "SELECT start_at, end_at FROM losses WHERE source = ?1 AND end_at >= ?2 AND kind <> 'unseen'
+         ORDER BY end_at DESC LIMIT ?3",
     )?;
-    let losses = losses.query_map(params![source, from], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let losses = losses.query_map(params![source, from, MAX_READ], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let lost = losses.collect::<Result<Vec<_>, _>>().map(Spans::union_of)?;
     let mut spans = conn.prepare_cached(
-        "SELECT start_at, end_at, session FROM observed WHERE source = ?1 ORDER BY end_at DESC, id DESC",
+        "SELECT start_at, end_at, session FROM observed WHERE source = ?1 ORDER BY end_at DESC, id DESC LIMIT ?2",
     )?;
     let mut outcome = conn.prepare_cached("SELECT outcome FROM sessions WHERE id = ?1")?;
-    let mut spans = spans.query([source])?;
+    let mut spans = spans.query(params![source, MAX_READ])?;
     let mut found = LatestOf::default();
     // Where the spans that were read begin, all of them together, and the session of the first of them.
     let mut later: Option<(u64, i64)> = None;

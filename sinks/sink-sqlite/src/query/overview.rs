@@ -424,9 +424,11 @@ fn round(conn: &Connection, source: i64, view: &SourceView, now_ms: u64) -> Resu
                     "SELECT source_work FROM blocks WHERE source = ?1 ORDER BY found_at DESC, id DESC LIMIT 1",
                 )?
                 .query_row([source], |row| row.get(0))?;
+            let total = totals(conn, series)?.work_hashes;
             match before {
-                Some(before) => (block.found_ms, (totals(conn, series)?.work_hashes - before).max(0.0)),
-                None => {
+                Some(before) if before <= total => (block.found_ms, total - before),
+                // The total was lost since, or the block is older than this account.
+                _ => {
                     let cover = Cover::from_on(block.found_ms, now_ms, &tiers_of(conn, series)?);
                     (cover.from, cover.sums_of(conn, series, now_ms)?.work)
                 }

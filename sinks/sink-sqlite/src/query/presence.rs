@@ -89,10 +89,10 @@ pub(super) fn presence_of(
              WHERE identity = ?1 AND (+disconnected_at IS NULL OR +disconnected_at >= ?2)",
             true,
         ),
+        // A downstream mines while it has a channel.
         SeriesKind::Downstream => (
-            "SELECT connected_at, disconnected_at FROM downstreams
-             WHERE downstream_id = ?1 AND (+disconnected_at IS NULL OR +disconnected_at >= ?2) AND source = ?3",
-            false,
+            "SELECT opened_at, closed_at FROM channels WHERE connection = ?1 AND (+closed_at IS NULL OR +closed_at >= ?2)",
+            true,
         ),
         SeriesKind::MinerId => (
             "SELECT connected_at, disconnected_at FROM miners

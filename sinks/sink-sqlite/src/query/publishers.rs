@@ -45,6 +45,8 @@ pub struct PublisherView {
     pub publisher: String,
     /// What kind of program it is.
     pub role: &'static str,
+    /// When it was first heard.
+    pub first_seen_ms: u64,
     /// Time of its last event or heartbeat.
     pub last_event_ms: u64,
     /// Whether a session of it is open.
@@ -85,7 +87,7 @@ pub struct SourceLine {
 
 fn publishers(conn: &Connection) -> Result<Vec<PublisherView>, QueryError> {
     let mut rows = conn.prepare_cached(
-        "SELECT publisher, role, last_event_at,
+        "SELECT publisher, role, first_seen_at, last_event_at,
            EXISTS (SELECT 1 FROM sessions WHERE source = sources.id AND ended_at IS NULL)
          FROM sources ORDER BY first_seen_at, publisher",
     )?;
@@ -93,8 +95,9 @@ fn publishers(conn: &Connection) -> Result<Vec<PublisherView>, QueryError> {
         Ok(PublisherView {
             publisher: row.get(0)?,
             role: Role::from_wire(row.get(1)?).map_or("unknown", Role::name),
-            last_event_ms: row.get(2)?,
-            has_session: row.get(3)?,
+            first_seen_ms: row.get(2)?,
+            last_event_ms: row.get(3)?,
+            has_session: row.get(4)?,
         })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)

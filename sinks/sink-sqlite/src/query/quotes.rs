@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use mining_stats::Tier;
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use stats_sv2::U256;
 
@@ -82,7 +82,7 @@ impl History {
                 "SELECT * FROM (
                    SELECT s.name, n.session_id, c.downstream_id, c.channel_id, c.quotes,
                      coalesce(c.ehash, zeroblob(16)) AS amount, c.id AS number
-                   FROM channels c JOIN series s ON s.id = c.identity JOIN sessions n ON n.id = c.session
+                   FROM channels c JOIN series s ON s.id = c.identity LEFT JOIN sessions n ON n.id = c.session
                    WHERE c.source = ?1 AND c.quotes > 0)
                  WHERE ?2 IS NULL OR amount < ?2 OR (amount = ?2 AND number > ?3)
                  ORDER BY amount DESC, number LIMIT ?4 OFFSET ?5"
@@ -448,10 +448,11 @@ fn by_downstream(conn: &Connection, source: i64, part: &Part<EhashPlace>) -> Res
     let mut session = conn.prepare_cached("SELECT session_id FROM sessions WHERE id = ?1")?;
     let part = sums.into_iter().skip(part.skip as usize).take(part.limit() as usize);
     part.map(|(place, quotes)| {
-        let session_id: u64 = session.query_row([place.number], |row| row.get(0))?;
+        // Sessions are given up before the channels of theirs.
+        let session_id: Option<u64> = session.query_row([place.number], |row| row.get(0)).optional()?;
         Ok(EhashView {
             identity: None,
-            session_id: Some(format!("{session_id:016x}")),
+            session_id: session_id.map(|id| format!("{id:016x}")),
             downstream_id: Some(place.downstream_id),
             channel_id: None,
             quotes,

@@ -2,7 +2,7 @@
 //! list are read together.
 
 use mining_stats::reading::Circumstances;
-use mining_stats::{Spans, Sums, Tier};
+use mining_stats::{Sums, Tier};
 use rusqlite::{Connection, params};
 use rustc_hash::FxHashMap;
 
@@ -17,9 +17,6 @@ use crate::query::{QueryError, find_series};
 const TIER: Tier = Tier::FiveMinutes;
 /// Short enough to be of now, long enough for three buckets.
 const WINDOW: (&str, u64) = WINDOWS[2];
-/// The end of what is open.
-const OPEN_END: u64 = u64::MAX >> 1;
-
 /// A connection that is open now.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Rated {
@@ -30,16 +27,15 @@ pub(super) struct Rated {
     pub(super) share_work: Option<f64>,
 }
 
-/// The hashrates of connections, in their order; `None` of one that has no sums of its own, or none yet.
+/// The hashrates of connections at a moment, in their order; `None` of one that has no sums of its own, or none yet, and of all
+/// where nobody asks.
 pub(super) fn rates(
     conn: &Connection,
     source: i64,
-    now_ms: u64,
+    at_ms: Option<u64>,
     of: &[Option<Rated>],
 ) -> Result<Vec<Option<WindowReading>>, QueryError> {
-    if of.iter().all(Option::is_none) {
-        return Ok(vec![None; of.len()]);
-    }
+    let Some(now_ms) = at_ms.filter(|_| of.iter().any(Option::is_some)) else { return Ok(vec![None; of.len()]) };
     let heard_ms: u64 =
         conn.query_row("SELECT last_event_at FROM sources WHERE id = ?1", [source], |row| row.get(0))?;
     let from = TIER.bucket_of(now_ms.saturating_sub(WINDOW.1)).max(Kept::load(conn)?.since(TIER));
@@ -79,7 +75,7 @@ pub(super) fn rates(
     let time = ObservedTime::of_source(conn, source, from, now_ms)?.with_slots_of(TIER.width_ms());
     let reading = |connection: &Rated| {
         let (begin, sums) = sums.get(&connection.series)?;
-        let present = time.while_present(&Spans::union_of(vec![((*begin).max(connection.opened_ms), OPEN_END)]));
+        let present = time.clone().since((*begin).max(connection.opened_ms));
         let circumstances = Circumstances {
             silent_ms: Some(now_ms.saturating_sub(heard_ms)),
             age_ms: now_ms.saturating_sub(connection.opened_ms),

@@ -155,9 +155,6 @@ fn point(
     }
 }
 
-/// Shares of which the first with a valid target is looked for.
-const TARGETS_READ: usize = 16;
-
 /// Work of a share at the target that the subject had last. A publisher has many targets: its silence bounds the work of all
 /// by what the hardest of them lets through.
 pub(super) fn share_work(
@@ -167,13 +164,13 @@ pub(super) fn share_work(
     series: i64,
 ) -> Result<Option<f64>, QueryError> {
     let sql = match subject {
-        // Compact targets sort as the targets do: the exponent comes first.
+        // Compact targets sort as the targets do: the exponent comes first. Of the hardest the first that is valid counts.
         Subject::Channels => {
-            "SELECT target FROM channels WHERE source = ?1 AND closed_at IS NULL AND target > 0 AND ?2 = ?2 ORDER BY target"
+            "SELECT target FROM channels WHERE source = ?1 AND closed_at IS NULL AND target > 0 AND ?2 = ?2 ORDER BY target LIMIT 16"
         }
         Subject::Miners => {
             "SELECT target FROM miners WHERE source = ?1 AND disconnected_at IS NULL AND target > 0 AND ?2 = ?2
-             ORDER BY target"
+             ORDER BY target LIMIT 16"
         }
         Subject::Identity(_) => {
             "SELECT target FROM channels WHERE source = ?1 AND identity = ?2 AND target IS NOT NULL
@@ -193,7 +190,7 @@ pub(super) fn share_work(
         }
     };
     let mut targets = conn.prepare_cached(sql)?;
-    let mut targets = targets.query_map(params![source, series], |row| row.get(0))?.take(TARGETS_READ);
+    let mut targets = targets.query_map(params![source, series], |row| row.get(0))?;
     targets.find_map(|target| target.map(work_of_target).transpose()).transpose().map_err(QueryError::from)
 }
 

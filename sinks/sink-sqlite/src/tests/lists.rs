@@ -113,14 +113,14 @@ fn every_row_is_in_one_part() {
     check(
         "connections",
         2 * ROWS,
-        |part| history.connections("pool-a", NOW, part),
+        |part| history.connections("pool-a", Some(NOW), part),
         |row| format!("{} {} {:?} {}", row.opened_ms, row.connection_id, row.channel_id, row.name),
         |row| row.place,
     );
     check(
         "downstreams",
         ROWS,
-        |part| history.downstreams("pool-a", NOW, part),
+        |part| history.downstreams("pool-a", Some(NOW), part),
         |row| format!("{} {:?}", row.downstream_id, row.channels),
         |row| row.place,
     );
@@ -210,10 +210,10 @@ fn rejects_since_the_history_began_are_those_of_the_totals() {
 fn lists_are_ordered_and_bounded() {
     let fixture = fixture();
     let history = History::open(&fixture.path()).unwrap();
-    let newest = history.connections("pool-a", NOW, &Part::first(1)).unwrap().remove(0);
+    let newest = history.connections("pool-a", Some(NOW), &Part::first(1)).unwrap().remove(0);
     assert_eq!((newest.name.as_str(), newest.opened_ms), ("rig-3", HOUR_START + 61 * SECOND));
     let opened: Vec<u64> =
-        history.connections("pool-a", NOW, &Part::first(100)).unwrap().iter().map(|row| row.opened_ms).collect();
+        history.connections("pool-a", Some(NOW), &Part::first(100)).unwrap().iter().map(|row| row.opened_ms).collect();
     assert!(opened.is_sorted_by(|a, b| a >= b), "{opened:?}");
     let ehash = history.ehash("pool-a", EhashOf::Identity, &Part::first(100)).unwrap();
     let ehash: Vec<u128> = ehash.iter().map(|row| row.ehash.parse().unwrap()).collect();

@@ -76,7 +76,7 @@ fn a_block_took_what_was_worked_since_the_one_before() {
 }
 
 #[test]
-fn what_cannot_be_known_is_not_told() {
+fn what_cannot_be_known_is_not_told_and_nothing_is_counted_twice() {
     let mut fixture = Fixture::new();
     let t = HOUR_START;
     // No target of the network yet.
@@ -88,6 +88,6 @@ fn what_cannot_be_known_is_not_told() {
     let record = fixture.journal.append(&mut fixture.session, &[block(4, t + 5)]);
     fixture.deliver(&[std::sync::Arc::new(Record { finishing: true, ..(*record).clone() })]);
     let efforts = efforts(&fixture);
-    assert_eq!((efforts[0].0, efforts[0].1), (3, None), "{efforts:?}");
+    assert_eq!(efforts, [(3, Some(1.0)), (4, Some(1.0)), (2, None), (1, None)], "as they were told");
     assert_eq!(fixture.get::<f64>("SELECT max(source_work) FROM blocks"), 4.0 * easy_work());
 }

@@ -213,6 +213,19 @@ fn a_quote_whose_creation_was_lost_is_counted_by_its_sending() {
 }
 
 #[test]
+fn ehash_outlives_the_session_that_earned_it() {
+    let mut fixture = Fixture::new();
+    fixture.events(&[opened(1, "alice", HOUR_START), created(1, 16, HOUR_START)]);
+    fixture.derived(&[session_ended(HOUR_START + MINUTE)]);
+    fixture.sink.connection().execute("DELETE FROM sessions", []).unwrap();
+    let history = History::open(&fixture.path()).unwrap();
+    for of in [EhashOf::Identity, EhashOf::Downstream, EhashOf::Channel] {
+        let views = history.ehash("pool-a", of, &Part::first(9)).unwrap();
+        assert_eq!((views.len(), views[0].ehash.as_str(), &views[0].session_id), (1, "16", &None), "{of:?}");
+    }
+}
+
+#[test]
 fn pending_quotes_end_with_their_session_and_live_on_if_told_anew() {
     let mut fixture = Fixture::new();
     let t = HOUR_START;

@@ -8,12 +8,12 @@ use super::{Fixture, HOUR_START, MINUTE, SECOND, close, easy_work, heartbeat, mi
 use crate::query::{ConnectionView, DownstreamView, History, Part};
 
 fn downstream(fixture: &Fixture, id: u32, now_ms: u64) -> DownstreamView {
-    let rows = History::open(&fixture.path()).unwrap().downstreams("pool-a", now_ms, &Part::first(100)).unwrap();
+    let rows = History::open(&fixture.path()).unwrap().downstreams("pool-a", Some(now_ms), &Part::first(100)).unwrap();
     rows.into_iter().find(|row| row.downstream_id == id).unwrap()
 }
 
 fn connection(fixture: &Fixture, is_miner: bool, id: u32, now_ms: u64) -> ConnectionView {
-    let rows = History::open(&fixture.path()).unwrap().connections("pool-a", now_ms, &Part::first(100)).unwrap();
+    let rows = History::open(&fixture.path()).unwrap().connections("pool-a", Some(now_ms), &Part::first(100)).unwrap();
     rows.into_iter().find(|row| (row.is_miner, row.connection_id) == (is_miner, id)).unwrap()
 }
 

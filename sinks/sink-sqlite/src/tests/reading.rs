@@ -70,7 +70,7 @@ fn workers_are_listed_in_one_order_with_pages() {
     assert!(below.hashes_per_second() > 0.0);
     let second = history.workers("pool-a", 5 * MINUTE, now, Some(("alice", false)), 1).unwrap();
     assert_eq!(second[0].name, "bob");
-    let connections = history.connections("pool-a", now, &Part::first(10)).unwrap();
+    let connections = history.connections("pool-a", Some(now), &Part::first(10)).unwrap();
     assert_eq!(connections.len(), 3);
     assert_eq!(connections.iter().map(|c| c.accepted).sum::<u64>(), 60 + 60 + 1);
     // Whoever has just come back had its last share before.
