@@ -21,7 +21,7 @@ use sidecar_http::Places;
 use crate::accept_encoding::takes;
 use crate::api::csv::Format;
 use crate::api::problem::Problem;
-use crate::security::guard::Client;
+use crate::security::guard::{Client, is_probe};
 
 /// How long an answer is good for.
 const KEPT_MS: u64 = 1_000;
@@ -29,9 +29,9 @@ const KEPT_MS: u64 = 1_000;
 const MAX_BYTES: u64 = 4 << 20;
 /// How many answers that may be; only what is remembered of those that had to go depends on it.
 const USUAL_ANSWERS: usize = 256;
-/// Questions of one client that are worked on at a time. Its further ones wait, which keeps nobody else from the history:
+/// Questions of one client that are worked on at a time. Its further ones wait, so that nobody else waits for more than these:
 /// whoever asks for something else each time is answered from nothing that is kept.
-const QUESTIONS_OF_ONE_CLIENT: usize = 8;
+const QUESTIONS_OF_ONE_CLIENT: usize = 4;
 /// Bytes of one answer; lists are cut into pages before they come near it.
 pub(crate) const MAX_ANSWER: usize = 8 << 20;
 
@@ -124,7 +124,8 @@ pub(crate) async fn cached(
         return give(&answer, known.as_ref());
     }
     // Before the question is taken up, for others may ask the same and must not wait for this client's turn.
-    let _place = answers.working.wait(client).await;
+    // Probes are few and cheap, and behind a proxy they have the address of everybody.
+    let _place = if is_probe(request.uri()) { None } else { Some(answers.working.wait(client).await) };
     let path = request.uri().path().to_owned();
     let compute = async || -> Result<Arc<Answer>, std::convert::Infallible> {
         Ok(Arc::new(take(next.run(request).await, &path).await))

@@ -132,13 +132,14 @@ impl DashboardSettings {
         }
     }
 
-    /// Connections of one client, and its clients of the live stream.
+    /// Connections of one client, and its clients of the live stream; unless somebody chose otherwise these leave it connections
+    /// for pages.
     pub(crate) fn of_one_address(&self) -> (usize, usize) {
-        let chosen = |own: Option<NonZeroU32>, all: u32| own.map_or(per_address(count(all)), |own| count(own.get()));
-        (
-            chosen(self.max_connections_per_address, self.max_connections.get()),
-            chosen(self.max_live_clients_per_address, self.max_live_clients),
-        )
+        let chosen = |own: Option<NonZeroU32>, usual: usize| own.map_or(usual, |own| count(own.get()));
+        let (all, all_live) = (count(self.max_connections.get()), count(self.max_live_clients));
+        let connections = chosen(self.max_connections_per_address, per_address(all).min(all));
+        let live = per_address(all_live).min(all_live).min(connections.saturating_sub(1));
+        (connections, chosen(self.max_live_clients_per_address, live))
     }
 
     /// Whether this is left out.
@@ -176,6 +177,16 @@ impl SinkSettings for DashboardSettings {
                 help: "make it smaller than `max_connections`".to_owned(),
             });
         }
+        let (connections, live_clients) = self.of_one_address();
+        if live_clients >= connections {
+            problems.push(SettingProblem {
+                key: "max_connections_per_address",
+                what: format!(
+                    "the live clients of one address ({live_clients}) leave it no connection for anything else of its {connections}"
+                ),
+                help: "make `max_live_clients_per_address` smaller than `max_connections_per_address`".to_owned(),
+            });
+        }
         problems
     }
 
@@ -193,5 +204,34 @@ impl SinkSettings for DashboardSettings {
 
     fn build(&self, context: SinkContext) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(DashboardSink::new(self.clone(), context)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_address_has_connections_left_for_pages() {
+        let settings = |change: &dyn Fn(&mut DashboardSettings)| {
+            let mut settings = DashboardSettings::new("history");
+            change(&mut settings);
+            settings
+        };
+        let number = |number: u32| number.try_into().ok();
+        let usual = settings(&|_| {});
+        assert_eq!((usual.of_one_address(), usual.problems().len()), ((64, 50), 0));
+        let few = settings(&|settings| settings.max_connections_per_address = number(16));
+        assert_eq!((few.of_one_address(), few.problems().len()), ((16, 15), 0));
+        let small = settings(&|settings| {
+            settings.max_connections = number(4).unwrap();
+            settings.max_live_clients = 2;
+        });
+        assert_eq!((small.of_one_address(), small.problems().len()), ((4, 2), 0));
+        let none_left = settings(&|settings| {
+            settings.max_connections_per_address = number(16);
+            settings.max_live_clients_per_address = number(16);
+        });
+        assert_eq!(none_left.problems()[0].key, "max_connections_per_address");
     }
 }

@@ -49,9 +49,9 @@ struct Inner {
     path: PathBuf,
     limit: Duration,
     /// As many as there may be connections.
-    places: Semaphore,
+    places: Arc<Semaphore>,
     /// As many as may wait or read.
-    queue: Semaphore,
+    queue: Arc<Semaphore>,
     idle: Mutex<Vec<Reader>>,
 }
 
@@ -68,8 +68,8 @@ impl HistoryPool {
         let inner = Inner {
             path,
             limit,
-            places: Semaphore::new(connections),
-            queue: Semaphore::new(connections + MAX_WAITING),
+            places: Arc::new(Semaphore::new(connections)),
+            queue: Arc::new(Semaphore::new(connections + MAX_WAITING)),
             idle: Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -80,10 +80,15 @@ impl HistoryPool {
         &self,
         ask: impl FnOnce(&History) -> Result<T, QueryError> + Send + 'static,
     ) -> Result<T, ReadError> {
-        let _queued = self.inner.queue.try_acquire().map_err(|_| ReadError::Busy)?;
-        let _place = self.inner.places.acquire().await.map_err(|_| ReadError::Ended)?;
+        let queued = Arc::clone(&self.inner.queue).try_acquire_owned().map_err(|_| ReadError::Busy)?;
+        let place = Arc::clone(&self.inner.places).acquire_owned().await.map_err(|_| ReadError::Ended)?;
         let inner = Arc::clone(&self.inner);
-        let answer = tokio::task::spawn_blocking(move || inner.ask(ask)).await;
+        let answer = tokio::task::spawn_blocking(move || {
+            // Taken until the reading is over, also where whoever asked has gone meanwhile.
+            let _taken = (queued, place);
+            inner.ask(ask)
+        })
+        .await;
         answer.unwrap_or_else(|error| {
             tracing::error!(%error, "a question to the history panicked");
             Err(ReadError::Ended)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sidecar_core::{Clock, Neighbours};
 use sink_sqlite::query::Overview;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 
 use crate::config::{DashboardSettings, count};
 use crate::history::{HistoryPool, ReadError};
@@ -31,6 +31,8 @@ pub(crate) struct AppState {
     pub(crate) neighbours: Arc<Neighbours>,
     /// The wall clock.
     pub(crate) clock: Arc<dyn Clock>,
+    /// One report of the pipeline is made at a time: it reads the journal's file on one of the few threads that may block.
+    pub(crate) reporting: Arc<Semaphore>,
     overview: Arc<Mutex<Option<Arc<Overview>>>>,
     pub(crate) worker_lists: WorkerLists,
 }
@@ -52,6 +54,7 @@ impl AppState {
             redaction,
             neighbours,
             clock,
+            reporting: Arc::new(Semaphore::new(1)),
             overview: Arc::default(),
             worker_lists: WorkerLists::default(),
         }

@@ -117,7 +117,7 @@ pub(super) async fn downstreams(
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            let downstreams = history.downstreams(&publisher, now_ms, &part)?;
+            let downstreams = history.downstreams(&publisher, Some(now_ms), &part)?;
             Ok((publisher, downstreams))
         })
         .await?;
@@ -212,7 +212,7 @@ pub(super) async fn channels(
         .history
         .read(move |history| {
             let publisher = some_publisher(history, asked.source.as_deref())?;
-            let channels = history.connections(&publisher, now_ms, &part)?;
+            let channels = history.connections(&publisher, Some(now_ms), &part)?;
             Ok((publisher, channels))
         })
         .await?;

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 use sink_sqlite::History;
-use sink_sqlite::query::{QueryError, Subject};
+use sink_sqlite::query::{QueryError, SourceView, Subject};
 use stats_sv2::Role;
 
 use super::problem::Problem;
@@ -88,8 +88,42 @@ pub(crate) fn limit<T: Ord + Copy + From<u8>>(asked: Option<T>, usual: T, most: 
     }
 }
 
-/// The publisher that is asked about: the named one, or else the first that was heard of those that `fits`. Whoever is heard
-/// later does not change what a question is about.
+/// A publisher that was silent for so long, while another was heard, has retired.
+const RETIRED_AFTER_MS: u64 = 7 * DAY_MS;
+
+/// What decides which of several publishers is meant where none is named.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Claim<'a> {
+    /// The question is about programs of its kind.
+    pub(crate) fits: bool,
+    pub(crate) first_seen_ms: u64,
+    pub(crate) last_event_ms: u64,
+    pub(crate) publisher: &'a str,
+}
+
+impl<'a> Claim<'a> {
+    /// Of a source about which the question is.
+    pub(crate) fn of(source: &'a SourceView) -> Self {
+        Self {
+            fits: has_miners(source.role),
+            first_seen_ms: source.first_seen_ms,
+            last_event_ms: source.last_event_ms,
+            publisher: &source.publisher,
+        }
+    }
+}
+
+/// The one that is meant where none is named: of those that fit and have not retired the first that was heard. Whoever comes later
+/// does not change what a question is about.
+pub(crate) fn usual<'s, S>(sources: &'s [S], claim: impl Fn(&'s S) -> Claim<'s>) -> Option<&'s S> {
+    let latest = sources.iter().map(|source| claim(source).last_event_ms).max()?;
+    sources.iter().min_by_key(|source| {
+        let Claim { fits, first_seen_ms, last_event_ms, publisher } = claim(source);
+        (!fits, latest - last_event_ms > RETIRED_AFTER_MS, first_seen_ms, publisher)
+    })
+}
+
+/// The publisher that is asked about: the named one, or else the usual one of those that `fits`.
 pub(crate) fn publisher(
     history: &History,
     asked: Option<&str>,
@@ -98,7 +132,12 @@ pub(crate) fn publisher(
     let publishers = history.publishers()?;
     let found = match asked {
         Some(name) => publishers.iter().find(|publisher| publisher.publisher == name),
-        None => publishers.iter().find(|publisher| fits(publisher.role)).or(publishers.first()),
+        None => usual(&publishers, |known| Claim {
+            fits: fits(known.role),
+            first_seen_ms: known.first_seen_ms,
+            last_event_ms: known.last_event_ms,
+            publisher: &known.publisher,
+        }),
     };
     match (found, asked) {
         (Some(found), _) => Ok(Some(found.publisher.clone())),
@@ -108,7 +147,7 @@ pub(crate) fn publisher(
 }
 
 /// Whether a publisher of this role has miners, or others that mine for it: what most questions are about.
-pub(crate) fn has_miners(role: &str) -> bool {
+fn has_miners(role: &str) -> bool {
     role != Role::Mint.name() && role != Role::JdServer.name()
 }
 
@@ -241,6 +280,28 @@ pub(crate) fn real_name(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_that_fits_and_still_lives_is_meant() {
+        let meant = |sources: &[(&'static str, bool, u64, u64)]| {
+            let claim = |source: &(&'static str, bool, u64, u64)| Claim {
+                publisher: source.0,
+                fits: source.1,
+                first_seen_ms: source.2 * DAY_MS,
+                last_event_ms: source.3 * DAY_MS,
+            };
+            usual(sources, claim).map(|source| source.0)
+        };
+        assert_eq!(meant(&[]), None);
+        assert_eq!(meant(&[("mint", false, 1, 20), ("b", true, 2, 20), ("a", true, 3, 20)]), Some("b"));
+        assert_eq!(meant(&[("trial", true, 1, 1), ("pool", true, 5, 20)]), Some("pool"), "the trial is over");
+        assert_eq!(meant(&[("trial", true, 14, 14), ("pool", true, 15, 20)]), Some("trial"), "it may come back");
+        assert_eq!(
+            meant(&[("pool", true, 1, 1), ("mint", false, 1, 20)]),
+            Some("pool"),
+            "a silent one is still a pool"
+        );
+    }
 
     #[test]
     fn ranges_are_named_or_given() {

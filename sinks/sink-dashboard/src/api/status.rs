@@ -92,8 +92,13 @@ pub(crate) fn not_ready(state: &AppState) -> Vec<NotReady> {
 /// The pipeline now, without what must be left out; `None` while it does not run.
 pub(crate) async fn pipeline_report(state: &AppState) -> Option<Value> {
     let neighbours = Arc::clone(&state.neighbours);
-    // Dead letters are read from the journal's file.
-    let report = tokio::task::spawn_blocking(move || neighbours.report()).await;
+    // Nobody closes the semaphore.
+    let turn = Arc::clone(&state.reporting).acquire_owned().await.ok()?;
+    let report = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        neighbours.report()
+    })
+    .await;
     let mut report = report.unwrap_or_else(|error| {
         tracing::error!(%error, "the pipeline cannot be read");
         None

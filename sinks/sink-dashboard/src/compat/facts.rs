@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use sink_sqlite::query::{Overview, SourceView};
 
+use crate::api::range::{Claim, usual};
 use crate::config::SourceFacts;
 
-/// The publisher that the pool's side of the pages is about: the named one, else the first that was heard of those that `fits`.
+/// The publisher that the pool's side of the pages is about: the named one, else the usual one of those that `fits`.
 pub(super) fn choose<'o>(
     overview: &'o Overview,
     asked: Option<&str>,
@@ -15,7 +16,7 @@ pub(super) fn choose<'o>(
 ) -> Option<&'o SourceView> {
     match asked {
         Some(name) => overview.sources.iter().find(|source| source.publisher == name),
-        None => overview.sources.iter().min_by_key(|source| (!fits(source), source.first_seen_ms, &source.publisher)),
+        None => usual(&overview.sources, |source| Claim { fits: fits(source), ..Claim::of(source) }),
     }
 }
 

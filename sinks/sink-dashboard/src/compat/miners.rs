@@ -81,7 +81,7 @@ pub(super) async fn miners(State(state): State<AppState>, Query(asked): Query<Mi
             let Some(publisher) = publisher(history, asked.source.as_deref(), |role| role == "proxy")? else {
                 return Ok(None);
             };
-            let connections = history.connections(&publisher, now_ms, &Part::first(MAX_ROWS))?;
+            let connections = history.connections(&publisher, None, &Part::first(MAX_ROWS))?;
             let totals = history.open_totals(&publisher)?;
             let rates = rates(history, &publisher, now_ms - range.from_ms, now_ms)?;
             Ok(Some((publisher, connections, totals, rates)))

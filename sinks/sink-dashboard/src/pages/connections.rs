@@ -52,8 +52,9 @@ pub(super) async fn page(
     let downstreams = Turn::new(asked.downstreams, below as usize, PAGE_ROWS);
     let now_ms = overview.now_ms;
     let (mut rows, mut lower) = of_source(&state, source, move |history, publisher| {
-        let rows = history.connections(publisher, now_ms, &channels.part())?;
-        let lower = if below > 0 { history.downstreams(publisher, now_ms, &downstreams.part())? } else { Vec::new() };
+        let rows = history.connections(publisher, Some(now_ms), &channels.part())?;
+        let lower =
+            if below > 0 { history.downstreams(publisher, Some(now_ms), &downstreams.part())? } else { Vec::new() };
         Ok((rows, lower))
     })
     .await?;

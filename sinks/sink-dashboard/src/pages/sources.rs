@@ -6,7 +6,7 @@ use sink_sqlite::query::{GroupView, Overview, SourceView};
 
 use super::address::Address;
 use super::{csv_link, numbers};
-use crate::api::range::has_miners;
+use crate::api::range::{Claim, usual};
 
 /// How a source is, in words and as a class name.
 pub(super) fn health_words(source: &SourceView, now_ms: u64) -> (&'static str, String) {
@@ -34,13 +34,11 @@ pub(super) fn online(source: &SourceView, now_ms: u64) -> Markup {
     }
 }
 
-/// The source of this name, or the one that the API takes as well: the first that was heard of those that have miners. Others
-/// that come later take no page over.
+/// The source of this name, or the one that the API takes as well.
 pub(super) fn choose<'a>(overview: &'a Overview, wanted: Option<&str>) -> Option<&'a SourceView> {
-    let mut sources = overview.sources.iter();
     match wanted {
-        Some(wanted) => sources.find(|source| source.publisher == wanted),
-        None => sources.min_by_key(|source| (!has_miners(source.role), source.first_seen_ms, &source.publisher)),
+        Some(wanted) => overview.sources.iter().find(|source| source.publisher == wanted),
+        None => usual(&overview.sources, Claim::of),
     }
 }
 

@@ -104,7 +104,7 @@ pub(crate) async fn guard(State(guard): State<Arc<Guard>>, mut request: Request,
 
 /// Whether somebody asks only for the health, which has an allowance of its own: behind a proxy everybody may have one address,
 /// and a probe that is refused because of others' pages would take the sidecar for down.
-fn is_probe(uri: &Uri) -> bool {
+pub(crate) fn is_probe(uri: &Uri) -> bool {
     matches!(uri.path(), "/health" | "/api/v1/health") && uri.query().is_none()
 }
 
