@@ -279,6 +279,8 @@ fn an_address_that_makes_no_sense_is_a_page_that_says_so() {
     assert_eq!(bench.get("/?range=banana").status, 200, "a range is only a wish");
     let unknown = bench.get("/worker?name=nobody&kind=identity");
     assert!(unknown.status == 404 && unknown.body.contains("<title>Not found · "), "{}", unknown.body);
+    let is_final = |body: &str| body.split("<body").nth(1).unwrap().split('>').next().unwrap().contains("data-final");
+    assert!(is_final(&unknown.body) && !is_final(&page(&bench, "/")), "scripts do not read a refusal again");
     for path in ["/?from=x", "/workers?sort=luck", "/workers?page=x", "/worker?kind=identity", "/connections?page=x"] {
         let reply = bench.get(path);
         assert_eq!(reply.status, 400, "{path}: {}", reply.body);

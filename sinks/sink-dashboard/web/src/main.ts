@@ -7,6 +7,7 @@ import { followAddress, redrawGraphs, refreshGraphs, startGraphs } from "./graph
 import { forgetFilters, startLists } from "./lists";
 import { onLive, startLive } from "./live";
 import { onContent, readHere } from "./refresh";
+import { startRefusal } from "./refusal";
 import { startTicking } from "./ticking";
 
 document.documentElement.classList.add("has-scripts");
@@ -17,10 +18,14 @@ startLists();
 startGraphs();
 onContent(startGraphs);
 onLive(refreshGraphs);
-startTicking();
-startLive();
-addEventListener("popstate", () => {
-  followAddress();
-  forgetFilters();
-  void readHere();
-});
+if (document.body.dataset.final === undefined) {
+  startTicking();
+  startLive();
+  addEventListener("popstate", () => {
+    followAddress();
+    forgetFilters();
+    void readHere();
+  });
+} else {
+  startRefusal();
+}
