@@ -3,7 +3,7 @@
 import { startAnnouncing } from "./announce";
 import { startAppearance } from "./appearance";
 import { startClock } from "./clock";
-import { followAddress, redrawGraphs, refreshGraphs, startGraphs } from "./graphs";
+import { followAddress, redrawGraphs, refreshGraphs, startGraphs, startPrinting } from "./graphs";
 import { forgetFilters, startLists } from "./lists";
 import { onLive, startLive } from "./live";
 import { onContent, readHere } from "./refresh";
@@ -16,6 +16,7 @@ startClock(redrawGraphs);
 startAppearance(redrawGraphs);
 startLists();
 startGraphs();
+startPrinting();
 onContent(startGraphs);
 onLive(refreshGraphs);
 if (document.body.dataset.final === undefined) {
