@@ -8,8 +8,7 @@ const PAGES = {
   "overview as a table": `/?${POOL}&view=table&range=6h`,
   workers: `/workers?${POOL}`,
   worker: `/worker?${POOL}&name=farm.rig-0001&kind=identity&range=6h`,
-  connections: `/connections?${POOL}`,
-  "more connections": `/connections?${POOL}&page=2`,
+  connections: `/connections?${POOL}&page=2`,
   quotes: `/quotes?${POOL}`,
   blocks: `/blocks?${POOL}`,
   pipeline: `/pipeline?${POOL}`,
@@ -171,18 +170,19 @@ await run({
     assert.equal(await downstreams.count(), 1);
     assert.match(await downstreams.textContent(), /192\.0\.2\.9:41000.*<b>vendor<\/b> 2.*1,008: 1, 2, 3, 4 and 1,004 more/);
     const table = page.getByRole("region", { name: "Table: open channels" });
-    const names = new Set();
-    for (let pages = 1; ; pages++) {
-      for (const name of await table.locator("tbody th a").allTextContents()) names.add(name);
-      const next = page.getByRole("link", { name: "Next" });
-      if ((await next.count()) === 0) {
-        assert.equal(pages, Math.ceil(1008 / 25));
-        break;
-      }
-      await next.click();
-      await page.waitForURL(new RegExp(`page=${pages + 1}$`));
+    const workers = new Set();
+    // Only the first step is a click: links are followed faster by asking for them.
+    let [pages, next] = [0, new URL(page.url()).pathname + new URL(page.url()).search];
+    for (; next; pages++) {
+      const made = await (await page.request.get(base + next)).text();
+      const rows = made.split('aria-label="Table: open channels"')[1].split("</table>")[0];
+      for (const [, worker] of rows.matchAll(/<th scope="row"><a class="name" href="([^"]+)"/g)) workers.add(worker);
+      next = made.match(/<a href="([^"]+)"[^>]* rel="next"/)?.[1].replaceAll("&amp;", "&");
     }
-    assert.equal(names.size, 1008);
+    assert.deepEqual([workers.size, pages], [1008, Math.ceil(1008 / 25)]);
+    await page.getByRole("link", { name: "Next" }).click();
+    await page.waitForURL(/page=2$/);
+    assert.equal(await table.locator("tbody th a").count(), 25);
     for (const section of ["downstreams", "channels"]) {
       const link = page.locator(`[aria-labelledby=${section}] a[download]`);
       const file = await page.request.get(base + (await link.getAttribute("href")));
