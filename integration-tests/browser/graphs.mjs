@@ -1,10 +1,11 @@
 // The graphs, over a pool with a history of two hours, a translator, and a source that was started anew.
 import assert from "node:assert/strict";
-import { base, close, drawn, open, run, until } from "./harness.mjs";
+import { base, close, drawn, open, playStream, run, until } from "./harness.mjs";
 
 const POOL = "source=pool-eu-1";
 const WORKER = `/worker?${POOL}&name=farm.rig-0001&kind=identity`;
 const TRANSLATOR = "/?source=translator-eu-1";
+const MIXED = "/?source=mixed-eu-1";
 
 await run({
   async "a graph is zoomed by dragging, and its range is in the address"(browser) {
@@ -89,7 +90,6 @@ await run({
     await close(opened);
   },
 
-
   async "a page that stays open follows the range that is usual"(browser) {
     const opened = await open(browser);
     const { page } = opened;
@@ -115,6 +115,7 @@ await run({
   async "a graph that cannot be read says so and is read again"(browser) {
     const opened = await open(browser);
     const { page } = opened;
+    await page.clock.install();
     await page.goto(`${base}/?${POOL}`);
     await drawn(page);
     const graph = page.locator("[data-graph]");
@@ -122,11 +123,14 @@ await run({
     const strength = () => page.locator('[data-plot="hashrate"]').evaluate((canvas) => Number(getComputedStyle(canvas).opacity));
     const marked = () => page.locator(".ranges [aria-current]").textContent();
     const cut = () => page.route("**/graph?*", (route) => route.abort());
-    const mend = () => page.unroute("**/graph?*");
+    const mend = async () => {
+      await page.unroute("**/graph?*");
+      await page.clock.fastForward(5_000);
+    };
 
     await cut();
     await page.getByRole("link", { name: "7d", exact: true }).click();
-    await until("the word for it", async () => /^7d could not be read; it is tried again\. What is shown is 6h\.$/.test(await readout()));
+    await until("the word for it", async () => /^7d could not be read; trying again\. 6h is still shown\.$/.test(await readout()));
     assert.ok((await strength()) < 1);
     assert.match(page.url(), /range=7d/);
     assert.equal(await marked(), "6h", "what is shown is marked");
@@ -135,13 +139,64 @@ await run({
 
     await cut();
     await page.getByRole("link", { name: "7d", exact: true }).click();
-    await until("since when it is old", async () => /^Not read since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; it is tried again\.$/.test(await readout()));
+    await until("since when it is old", async () => /^No new data since \d{4}-\d\d-\d\d \d\d:\d\d:\d\d; trying again\.$/.test(await readout()));
     await page.locator('[data-plot="hashrate"]').focus();
     await page.keyboard.press("+");
-    await until("the word for it", async () => /^The part that was chosen could not be read/.test(await readout()));
+    await until("the word for it", async () => /^The selected range could not be read; trying again\. 7d is still shown\.$/.test(await readout()));
     await mend();
     await until("the part", async () => (await graph.getAttribute("data-range")) === "" && (await readout()) === "");
     assert.match(page.url(), /from=\d+/);
+    await close(opened);
+  },
+
+  async "a graph that is refused says so and is not asked for again"(browser) {
+    const opened = await open(browser, { provoked: /status of 404/ });
+    const { page } = opened;
+    const say = await playStream(page);
+    await page.clock.install();
+    await page.goto(`${base}/?${POOL}`);
+    await drawn(page);
+    let asked = 0;
+    await page.route("**/graph?*", async (route) => {
+      asked += 1;
+      await route.fulfill({ status: 404, body: "gone" });
+    });
+    await page.getByRole("link", { name: "7d", exact: true }).click();
+    const readout = () => page.locator("[data-readout]").textContent();
+    await until("the word for it", async () => (await readout()) === "7d could not be read. 6h is still shown.");
+    assert.equal(asked, 1);
+    await page.clock.fastForward(60_000);
+    await say("update", { at_ms: Date.now(), sources: [], history_error: null, workers: [], more_workers: 0 });
+    // A question that was asked by then would be here before the answer to this one.
+    await page.evaluate(() => fetch("/health").then((answer) => answer.text()));
+    assert.equal(asked, 1);
+    await page.unroute("**/graph?*");
+    await page.getByRole("link", { name: "1h", exact: true }).click();
+    await until("one hour", async () => (await page.locator(".ranges [aria-current]").textContent()) === "1h");
+    assert.equal(await readout(), "");
+    await close(opened);
+  },
+
+  async "what is zoomed in and out again goes on, and a range is one place to go back to"(browser) {
+    const opened = await open(browser);
+    const { page } = opened;
+    await page.goto(`${base}/?${POOL}&range=6h`);
+    await drawn(page);
+    const range = () => page.locator("[data-graph]").getAttribute("data-range");
+    const places = () => page.evaluate(() => history.length);
+    await page.getByRole("button", { name: "Zoom in" }).click();
+    await until("a part", async () => (await range()) === "");
+    await page.getByRole("button", { name: "Zoom out" }).click();
+    await until("the range by its name", async () => (await range()) === "6h");
+    assert.match(page.url(), /range=6h$/);
+    const before = await places();
+    const answer = page.waitForResponse(/\/graph\?/);
+    await page.getByRole("link", { name: "6h", exact: true }).click();
+    await answer;
+    assert.equal(await places(), before);
+    await page.getByRole("link", { name: "1h", exact: true }).click();
+    await until("another range", async () => (await range()) === "1h");
+    assert.equal(await places(), before + 1);
     await close(opened);
   },
 
@@ -209,7 +264,8 @@ await run({
     assert.ok(band.length > 100 && band.endsWith("Z"), band);
     for (const [path, kind, words] of [
       [`/?${POOL}&range=6h`, "block", /block 900,00[13] found/],
-      ["/?source=mixed-eu-1", "restart", /publisher started anew/],
+      [MIXED, "restart", /publisher started anew/],
+      [MIXED, "outage", /3 events lost \(events-dropped\)/],
     ]) {
       await page.goto(base + path);
       for (const plot of ["hashrate", "shares"]) {
@@ -219,6 +275,19 @@ await run({
       await page.getByRole("link", { name: "Table", exact: true }).click();
       assert.match(await page.getByRole("region", { name: "Table: Marks of the graphs" }).textContent(), words);
     }
+    // Each kind looks as the legend has it.
+    await page.goto(base + MIXED);
+    const looks = (of) =>
+      page.evaluate((of) => {
+        const { stroke, strokeDasharray } = getComputedStyle(document.querySelector(`.canvas .mark.is-${of}`));
+        return { stroke, strokeDasharray };
+      }, of);
+    const legend = (of) => page.evaluate((of) => getComputedStyle(document.querySelector(`.legend .of-${of}`)).borderLeftColor, of);
+    const [restart, outage] = [await looks("restart"), await looks("outage")];
+    assert.deepEqual(outage, restart);
+    assert.equal(outage.stroke, await legend("restart"));
+    assert.notEqual(outage.stroke, await legend("block"));
+    assert.notEqual(outage.strokeDasharray, "none");
     await close(opened);
   },
 

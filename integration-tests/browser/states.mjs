@@ -8,14 +8,14 @@ await run({
   async "a pool without workers looks right on every page, ready or not"(browser) {
     const opened = await open(browser);
     const { page } = opened;
-    const look = async (state) => {
-      for (const path of PATHS) {
+    const look = async (state, paths) => {
+      for (const path of paths) {
         const response = await page.goto(base + path);
         assert.equal(response.status(), 200, path);
         await lookAt(page, `${path} ${state}`);
       }
     };
-    await look("without a worker");
+    await look("without a worker", PATHS);
     assert.match(await page.locator("main").textContent(), /pool-eu-1/);
     await page.goto(`${base}/workers`);
     assert.match(await page.locator("main").textContent(), /Nobody has connected yet/);
@@ -23,7 +23,8 @@ await run({
     await ask("take the log");
     await page.goto(base);
     await page.getByText("The sidecar is not ready").waitFor();
-    await look("while the sidecar is not ready");
+    // With the link to the pipeline and without it.
+    await look("while the sidecar is not ready", ["/", "/pipeline"]);
     await close(opened);
   },
 

@@ -6,7 +6,7 @@ use axum::response::Response;
 use maud::{Markup, html};
 use mining_stats::text;
 use serde::Deserialize;
-use sink_sqlite::query::{BlockView, Overview, SourceView};
+use sink_sqlite::query::{BlockView, LuckView, Overview, SourceView};
 
 use super::fault::PageError;
 use super::query::Query;
@@ -78,20 +78,17 @@ fn round(source: &SourceView) -> Markup {
                 @match &source.round {
                     _ if source.role == "proxy" => { "not here: its shares go to the rounds of its pool" }
                     Some(round) => {
-                        (numbers::moment(round.since_ms)) ", " (numbers::part(round.effort)) " of the mean effort; "
-                        (numbers::chance(round.probability)) " of rounds take at least this much"
+                        (numbers::moment(round.since_ms)) ", " (numbers::part(round.effort)) " of the expected work so far; by chance, "
+                        (numbers::chance(round.probability)) " of rounds take at least as much"
                     }
                     None => { (numbers::unknown()) ", as the network's target was not told" }
                 }
             }
-            @if let Some(luck) = source.luck.as_ref().filter(|_| source.role != "proxy") {
+            @if let Some((luck, took)) = took(source) {
                 dt { "Luck" }
                 dd {
-                    @let rounds = u64::from(luck.blocks);
-                    @if rounds == 1 { "the round of the last block took " }
-                    @else { "the rounds of the last " (numbers::count(rounds)) " blocks took " }
-                    (numbers::part(luck.mean_effort)) " of the mean effort" @if rounds > 1 { " on average" } "; "
-                    (numbers::chance(luck.probability)) " of " @if rounds > 1 { "so many " } "rounds take at least this much"
+                    (took) "; by chance, " (numbers::chance(luck.probability)) " of "
+                    @if luck.blocks == 1 { "blocks" } @else { "such series" } " take at least as much"
                 }
             }
             dt { "Network tip" }
@@ -108,6 +105,20 @@ fn round(source: &SourceView) -> Markup {
     }
 }
 
+/// What the last blocks took, in words; the shares of a translator go to the blocks of its pool.
+pub(super) fn took(source: &SourceView) -> Option<(&LuckView, String)> {
+    let luck = source.luck.as_ref().filter(|_| source.role != "proxy")?;
+    let (known, all) = (u64::from(luck.blocks), source.blocks.len() as u64);
+    let which = match known {
+        1 if all == 1 => "the last block".to_owned(),
+        1 => format!("the one of the last {} blocks whose effort is known", numbers::count(all)),
+        _ if known == all => format!("the last {} blocks", numbers::count(all)),
+        _ => format!("the {} of the last {} blocks whose effort is known", numbers::count(known), numbers::count(all)),
+    };
+    let average = if known == 1 { "" } else { " on average" };
+    Some((luck, format!("{which} took {} of the expected work{average}", numbers::part(luck.mean_effort))))
+}
+
 fn table(rows: &[BlockView], frame: &Frame<'_>) -> Markup {
     html! {
         div.frame tabindex="0" role="region" aria-label="Table: Blocks" {
@@ -117,8 +128,8 @@ fn table(rows: &[BlockView], frame: &Frame<'_>) -> Markup {
                         th scope="col" { "Height" }
                         th scope="col" { "Found" }
                         th.wide scope="col" { "At" }
-                        th scope="col" { "By" }
                         th.number scope="col" { "Effort" }
+                        th scope="col" { "By" }
                         th.wide scope="col" { "Hash" }
                     }
                 }
@@ -128,10 +139,10 @@ fn table(rows: &[BlockView], frame: &Frame<'_>) -> Markup {
                             th scope="row" { @if block.height > 0 { (numbers::count(block.height.into())) } @else { (numbers::unknown()) } }
                             td { (numbers::ago(block.found_ms, frame.now_ms)) }
                             td.wide { (numbers::moment(block.found_ms)) }
-                            td { (identity(block.identity.as_deref(), frame)) }
                             td.number {
                                 @match block.effort { Some(effort) => { (numbers::part(effort)) } None => { (numbers::unknown()) } }
                             }
+                            td { (identity(block.identity.as_deref(), frame)) }
                             td.wide { @match &block.block_hash { Some(hash) => { code { (hash) } } None => { (numbers::unknown()) } } }
                         }
                     }

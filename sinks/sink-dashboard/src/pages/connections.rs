@@ -12,7 +12,7 @@ use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::turn::Turn;
-use super::workers::declared;
+use super::workers::{self, declared};
 use super::{SourceQuery, csv_link, numbers, of_source, sources};
 use crate::state::AppState;
 
@@ -155,7 +155,7 @@ fn downstream_table(rows: &[DownstreamView], now_ms: u64) -> Markup {
                             td.wide { (told(&row.device_id)) }
                             td.wide { (numbers::moment(row.connected_ms)) }
                             td.wrap { (channel_numbers(&row.channels)) }
-                            td.number { (measured(row.window.as_ref())) }
+                            td.number { (measured(row.window.as_ref())) (declared_narrow(row.declared_hashrate)) }
                             td.number.wide { (declared(row.declared_hashrate)) }
                             td.number.wide { (numbers::count(row.accepted)) }
                             td.number.wide { (numbers::count(row.rejected)) }
@@ -174,6 +174,11 @@ fn measured(window: Option<&WindowReading>) -> Markup {
         Some(window) => html! { (numbers::reading(&window.reading)) span.basis { (numbers::basis(window)) } },
         None => html! { span.note { "not measured" } },
     }
+}
+
+/// What is declared, below what is measured on screens that have no room for its column.
+fn declared_narrow(rate: Option<u64>) -> Markup {
+    html! { span.basis.narrow { "declared " (declared(rate)) } }
 }
 
 /// What a downstream says about itself, if it does.
@@ -221,8 +226,7 @@ fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Mark
                 }
                 tbody {
                     @for row in rows {
-                        @let kind = if row.is_miner { "miner" } else { "identity" };
-                        @let worker = frame.address("/worker").with("name", row.name.as_str()).with("kind", kind);
+                        @let worker = workers::address(&row.name, row.is_miner, frame);
                         tr data-key=(format!("{}/{:?}", row.connection_id, row.channel_id)) {
                             th scope="row" { a.name href=(worker.text()) { (numbers::untrusted(&row.name)) } }
                             td.wide {
@@ -234,7 +238,7 @@ fn channel_table(rows: &[ConnectionView], name: &str, frame: &Frame<'_>) -> Mark
                             td.wide { (told(&row.address)) }
                             td.wide { (told(&row.program)) }
                             td.wide { (numbers::moment(row.opened_ms)) }
-                            @if has_miners { td.number { (measured(row.window.as_ref())) } }
+                            @if has_miners { td.number { (measured(row.window.as_ref())) (declared_narrow(row.declared_hashrate)) } }
                             td.number.wide { (declared(row.declared_hashrate)) }
                             td.number.wide {
                                 @match row.difficulty { Some(target) => { (text::difficulty(target)) } None => { (numbers::unknown()) } }

@@ -60,7 +60,7 @@ impl PageError {
     /// The page that says so.
     fn page(&self) -> Response {
         let now_ms = stats_sv2::UnixMillis::now().0;
-        let frame = Frame { page: Page::Overview, source: None, now_ms };
+        let frame = Frame { page: Page::Overview, source: None, now_ms, is_final: self.status().is_client_error() };
         let title = match self {
             Self::Unknown { .. } => "Not found",
             Self::Asked { .. } => "Not understood",

@@ -15,7 +15,7 @@ use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
 use super::sources::{self, group, is_miner_side};
-use super::{SourceQuery, csv_link, numbers, of_source};
+use super::{SourceQuery, blocks, csv_link, numbers, of_source};
 use crate::state::AppState;
 
 /// The window of the large number.
@@ -259,10 +259,7 @@ fn figures(source: &SourceView, group: &GroupView, frame: &Frame<'_>) -> Markup 
                 @match source.blocks.first() {
                     Some(block) => {
                         "last " (numbers::ago(block.found_ms, frame.now_ms))
-                        @if let Some(luck) = &source.luck {
-                            @let rounds = if luck.blocks == 1 { "it".to_owned() } else { format!("the last {}", numbers::count(luck.blocks.into())) };
-                            "; " (rounds) " took " (numbers::part(luck.mean_effort)) " of the mean effort"
-                        }
+                        @if let Some((_, took)) = blocks::took(source) { "; " (took) }
                     }
                     None => { "none since the history began" }
                 }
@@ -311,8 +308,8 @@ fn luck_figure(source: &SourceView, figure: &dyn Fn(&str, &str, Markup, Markup) 
             "This round's effort",
             html! { (numbers::part(round.effort)) },
             html! {
-                "of the mean, since " (numbers::moment(round.since_ms)) "; " (numbers::chance(round.probability))
-                " of rounds take this long"
+                "of the expected work, since " (numbers::moment(round.since_ms)) "; by chance, "
+                (numbers::chance(round.probability)) " of rounds take at least as much"
             },
         ),
         None => figure(

@@ -64,12 +64,14 @@ pub(super) struct Frame<'a> {
     pub(super) source: Option<&'a SourceView>,
     /// When the page was made.
     pub(super) now_ms: u64,
+    /// The page says why its address is refused, as it will be each time: scripts do not read it again.
+    pub(super) is_final: bool,
 }
 
 impl<'a> Frame<'a> {
     /// The frame of a page about a source of this overview.
     pub(super) fn new(page: Page, overview: &'a Overview, source: Option<&'a SourceView>) -> Self {
-        Self { page, source, now_ms: overview.now_ms }
+        Self { page, source, now_ms: overview.now_ms, is_final: false }
     }
 
     /// The address of a page about the same source. It is always named, though it may be the only one: a bookmark must not be
@@ -100,7 +102,7 @@ impl<'a> Frame<'a> {
                     script src=(assets::path("theme.js")) {}
                     script src=(assets::path("app.js")) defer {}
                 }
-                body data-now=(self.now_ms) {
+                body data-now=(self.now_ms) data-final=[self.is_final.then_some("")] {
                     a.skip href="#content" { "Skip to the content" }
                     (self.head())
                     main #content tabindex="-1" data-region="content" data-source=[self.source.map(|source| &source.publisher)] { (banner::markup(self)) (content) }

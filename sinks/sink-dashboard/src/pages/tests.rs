@@ -126,16 +126,31 @@ fn blocks_say_what_they_took() {
     bench.share(1);
     bench.observe(MINUTE);
     let body = page(&bench, "/blocks");
-    for part in
-        ["the round of the last block took 300 % of the mean effort; 5.0 % of rounds take", ">300 %</td>", ">unknown<"]
-    {
+    for part in [
+        "the one of the last 2 blocks whose effort is known took 300 % of the expected work; by chance, 5.0 % of blocks take at least as much",
+        ", 100 % of the expected work so far; by chance, 37 % of rounds take at least as much",
+        ">300 %</td>",
+        ">unknown<",
+    ] {
         assert!(body.contains(part), "{part} in {body}");
     }
-    assert!(page(&bench, "/").contains("it took 300 % of the mean effort"));
+    let overview = page(&bench, "/");
+    for part in [
+        "; the one of the last 2 blocks whose effort is known took 300 % of the expected work<",
+        "of the expected work, since ",
+    ] {
+        assert!(overview.contains(part), "{part} in {overview}");
+    }
     assert_eq!(csv_column(&bench, "/api/v1/blocks?format=csv", "effort"), ["3", ""]);
     let source = &bench.json("/api/v1/summary")["sources"][0];
     assert_eq!((&source["luck"]["blocks"], &source["luck"]["mean_effort"]), (&1.into(), &3.0.into()));
     assert_eq!(source["round"]["effort"], 1.0);
+    bench.find_block(3);
+    bench.observe(MINUTE);
+    let several =
+        "the 2 of the last 3 blocks whose effort is known took 200 % of the expected work on average; by chance, ";
+    let body = page(&bench, "/blocks");
+    assert!(body.contains(several) && body.contains(" of such series take at least as much"), "{body}");
 }
 
 #[test]
@@ -264,6 +279,8 @@ fn an_address_that_makes_no_sense_is_a_page_that_says_so() {
     assert_eq!(bench.get("/?range=banana").status, 200, "a range is only a wish");
     let unknown = bench.get("/worker?name=nobody&kind=identity");
     assert!(unknown.status == 404 && unknown.body.contains("<title>Not found · "), "{}", unknown.body);
+    let is_final = |body: &str| body.split("<body").nth(1).unwrap().split('>').next().unwrap().contains("data-final");
+    assert!(is_final(&unknown.body) && !is_final(&page(&bench, "/")), "scripts do not read a refusal again");
     for path in ["/?from=x", "/workers?sort=luck", "/workers?page=x", "/worker?kind=identity", "/connections?page=x"] {
         let reply = bench.get(path);
         assert_eq!(reply.status, 400, "{path}: {}", reply.body);
@@ -305,6 +322,24 @@ fn the_shares_of_a_translator_belong_to_no_round_of_its_own() {
     let bench = Bench::with(Role::Proxy, |_| {});
     let body = page(&bench, "/blocks");
     assert!(body.contains("go to the rounds of its pool") && !body.contains("target was not told"), "{body}");
+}
+
+#[test]
+fn the_luck_of_a_translator_is_that_of_its_pool() {
+    for (role, is_told) in [(Role::Pool, true), (Role::Proxy, false)] {
+        let mut bench = Bench::with(role, |_| {});
+        bench.open(1, "rig");
+        let (timestamp, target) = (UnixMillis(bench.now()), crate::tests::EASY);
+        bench.events(&[Event::ChainTipChanged(ChainTipChanged { timestamp, height: 5, target })]);
+        for number in 1..=2 {
+            bench.share(1);
+            bench.find_block(number);
+            bench.observe(MINUTE);
+        }
+        for path in ["/", "/blocks"] {
+            assert_eq!(page(&bench, path).contains(" took 100 % of the expected work"), is_told, "{role:?} {path}");
+        }
+    }
 }
 
 /// What a camera reads from the page's QR code, and how many modules its border has at least.

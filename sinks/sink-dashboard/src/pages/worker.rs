@@ -19,7 +19,7 @@ use super::presence::Heard;
 use super::query::Query;
 use super::range::RangeQuery;
 use super::shell::{Frame, Page, respond};
-use super::workers::declared;
+use super::workers::{self, declared};
 use super::{SourceQuery, csv_link, numbers};
 use crate::api::range;
 use crate::history::ReadError;
@@ -93,7 +93,7 @@ fn document(
     as_table: bool,
 ) -> Markup {
     let now_ms = frame.now_ms;
-    let kind = if worker.is_miner { "miner" } else { "identity" };
+    let kind = workers::kind(worker.is_miner);
     let of_worker = |address: Address, of: &'static str| address.with("name", worker.name.as_str()).with(of, kind);
     let links = GraphLinks {
         page: of_worker(frame.address("/worker"), "kind"),

@@ -265,12 +265,12 @@ fn row(worker: &WorkerView, line: &Line, frame: &Frame<'_>, heard: &Heard) -> Ma
 }
 
 /// The page of one worker.
-fn address(name: &str, is_miner: bool, frame: &Frame<'_>) -> Address {
+pub(super) fn address(name: &str, is_miner: bool, frame: &Frame<'_>) -> Address {
     frame.address("/worker").with("name", name).with("kind", kind(is_miner))
 }
 
 /// What a name stands for, as addresses and the live stream have it.
-const fn kind(is_miner: bool) -> &'static str {
+pub(super) const fn kind(is_miner: bool) -> &'static str {
     if is_miner { "miner" } else { "identity" }
 }
 

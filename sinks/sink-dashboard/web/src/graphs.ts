@@ -2,10 +2,11 @@
 // replaced; where the data cannot be read, it stays.
 
 import type uPlot from "uplot";
+import { RefusedError } from "./asking";
 import { momentText, serverNow, writeTimes } from "./clock";
 import { type GraphData, type Range, rangeOf, readGraph, withRange, zoomed } from "./graph-data";
 import { count, hashrate, length } from "./numbers";
-import { columns, makePlot, type PlotKind } from "./plots";
+import { chooseGround, columns, makePlot, type PlotKind } from "./plots";
 
 /** A graph is read again when a new point may be there, but not more often than this. */
 const AGAIN_MS = 10_000;
@@ -26,6 +27,8 @@ class Graph {
   private dataAt = 0;
   /** The last attempt to read the data failed. */
   private failed = false;
+  /** The same question will be refused again. */
+  private refused = false;
   /** The moment that was touched last. */
   private touched: number | null = null;
   private readonly size = new ResizeObserver(() => this.resize());
@@ -80,7 +83,7 @@ class Graph {
   refresh(): void {
     const every = this.failed ? RETRY_MS : Math.max(AGAIN_MS, (this.data?.step_ms ?? 0) / 2);
     const isDue = (this.failed || "name" in this.range) && Date.now() - this.readAt >= every;
-    if (this.asked === null && isDue) void this.read();
+    if (this.asked === null && isDue && !this.refused) void this.read();
   }
 
   /** Draws anew with other colours or another time zone. */
@@ -111,7 +114,9 @@ class Graph {
 
   private go(range: Range): void {
     this.range = range;
-    history.pushState(null, "", withRange(location.href, range));
+    const address = withRange(location.href, range);
+    // What is chosen again is no other place to go back to.
+    if (address !== withRange(location.href, rangeOf(location.href))) history.pushState(null, "", address);
     void this.read();
   }
 
@@ -134,8 +139,8 @@ class Graph {
       this.mark(false);
       this.draw();
       this.tell();
-    } catch {
-      if (number === this.number) this.mark(true);
+    } catch (error) {
+      if (number === this.number) this.mark(true, error instanceof RefusedError && error.isFinal);
     } finally {
       if (number === this.number) {
         this.asked = null;
@@ -145,9 +150,10 @@ class Graph {
   }
 
   /** Whether what is shown is what was asked for, as of now. */
-  private mark(failed: boolean): void {
+  private mark(failed: boolean, refused = false): void {
     const speaks = failed || this.failed;
     this.failed = failed;
+    this.refused = refused;
     this.element.toggleAttribute("data-failed", failed);
     if (speaks) this.say("");
   }
@@ -304,11 +310,12 @@ class Graph {
   }
 
   private fault(): string {
-    if (!this.data) return "The graph's data could not be read; it is tried again.";
+    const again = this.refused ? "" : "; trying again";
+    if (!this.data) return `The graph's data could not be read${again}.`;
     const isShown = this.shown !== null && withRange("/", this.shown) === withRange("/", this.range);
-    if (isShown) return `Not read since ${momentText(this.dataAt)}; it is tried again.`;
-    const asked = "name" in this.range ? (this.range.name ?? "The usual range") : "The part that was chosen";
-    return `${asked} could not be read; it is tried again. What is shown is ${this.data.range ?? "another part"}.`;
+    if (isShown) return `No new data since ${momentText(this.dataAt)}${again}.`;
+    const asked = "name" in this.range ? (this.range.name ?? "The usual range") : "The selected range";
+    return `${asked} could not be read${again}. ${this.data.range ?? "The previous range"} is still shown.`;
   }
 }
 
@@ -337,4 +344,17 @@ export function followAddress(): void {
 export function redrawGraphs(): void {
   writeTimes();
   for (const graph of graphs.values()) graph.redraw();
+}
+
+/** Draws for paper, with its colours and where it can be known its width, and afterwards for the screen again. */
+export function startPrinting(): void {
+  const draw = (paper: boolean) => {
+    chooseGround(paper);
+    redrawGraphs();
+  };
+  // Before printing the page is still as wide as the screen; some browsers tell when it no longer is, others print a copy.
+  const print = matchMedia("print");
+  print.addEventListener("change", () => draw(print.matches));
+  addEventListener("beforeprint", () => draw(true));
+  addEventListener("afterprint", () => draw(false));
 }

@@ -74,13 +74,16 @@ export function startLists(): void {
         ? event.target.closest<HTMLFormElement>("[data-filters]")
         : null;
     if (!form || !(event.target instanceof HTMLInputElement) || event.target.type !== "search") return;
+    filtersAreOld = false;
     clearTimeout(typing);
     typing = setTimeout(() => ask(form, "replace"), TYPING_PAUSE_MS);
   });
   document.addEventListener("change", (event) => {
     const control = event.target instanceof HTMLElement ? event.target : null;
     const form = control?.closest<HTMLFormElement>("[data-filters]");
-    if (form && !(control instanceof HTMLInputElement && control.type === "search")) ask(form, "push");
+    if (!form || (control instanceof HTMLInputElement && control.type === "search")) return;
+    filtersAreOld = false;
+    ask(form, "push");
   });
   document.addEventListener("submit", (event) => {
     const form = event.target instanceof HTMLFormElement ? event.target : null;

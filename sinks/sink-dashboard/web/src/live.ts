@@ -22,25 +22,31 @@ const APART_MS = 3_000;
 const MISSED_READS = 3;
 /** How often the page is read while there is no stream. */
 const POLL_EVERY_MS = 5_000;
-/** The server speaks every second; after so long without a word the numbers are called stale. */
-const SILENT_AFTER_MS = 8_000;
+/** The server speaks every second; a stream that says nothing for so long is opened anew, and the page is polled meanwhile. */
+const SILENT_AFTER_MS = 6_000;
+/** After so long without a word, be it the stream's or a page, the numbers are called stale. */
+const STALE_AFTER_MS = 8_000;
+/** The server may miss its history now and then; after so many updates in a row that do, the numbers are called stale. */
+const MISSED_HISTORY = 3;
 /** A stream that was refused is tried again after so long. */
 const RETRY_MS = 5_000;
 
-type LinkState = "connecting" | "live" | "polling" | "reconnecting" | "stale" | "paused";
+type LinkState = "connecting" | "live" | "retrying" | "polling" | "reconnecting" | "stale" | "paused";
 
 const listeners: Array<() => void> = [];
 let stream: EventSource | null = null;
 /** When the server was heard last, or the moment from which it is waited for. */
 let heardAt = Date.now();
+/** The same of the stream alone. */
+let streamHeardAt = Date.now();
 /** The same of the content: a stream that speaks says nothing about what it does not carry. */
 let contentHeardAt = Date.now();
 /** The server's time of what is shown. */
 let contentServerTime = 0;
 /** The last attempt to read the content failed. */
 let contentMissed = false;
-/** The server itself cannot read the numbers. */
-let historyFails = false;
+/** How many updates in a row told that the server itself cannot read the numbers. */
+let historyMisses = 0;
 let contentAt = Date.now();
 let polledAt = Date.now();
 let streamWorks = false;
@@ -90,6 +96,7 @@ function show(state: LinkState): void {
   const words: Record<LinkState, string> = {
     connecting: "Connecting",
     live: "Live",
+    retrying: "Retrying",
     polling: `Live, every ${POLL_EVERY_MS / 1000} s`,
     reconnecting: "Reconnecting",
     stale: `Stale since ${since}`,
@@ -101,6 +108,7 @@ function show(state: LinkState): void {
 
 function open(): void {
   stream = new EventSource(STREAM);
+  streamHeardAt = Date.now();
   const opened = stream;
   const message = (type: string, take: (data: string) => void) =>
     opened.addEventListener(type, (event) => {
@@ -108,12 +116,13 @@ function open(): void {
       streamWorks = true;
       everHeard = true;
       heardAt = Date.now();
+      streamHeardAt = heardAt;
       take((event as MessageEvent<string>).data);
     });
   message("update", (data) => {
     const update: Update = JSON.parse(data);
     learnServerTime(update.at_ms);
-    historyFails = update.history_error !== null;
+    historyMisses = update.history_error === null ? 0 : historyMisses + 1;
     tick(update);
     // Not every row of a list of workers could tick.
     if (update.more_workers > 0 && document.querySelector(".workers")) wantContent();
@@ -129,7 +138,9 @@ function open(): void {
   opened.addEventListener("error", () => {
     if (opened !== stream) return;
     streamWorks = false;
-    historyFails = false;
+    historyMisses = 0;
+    // What fails is not silent.
+    streamHeardAt = Date.now();
     // The browser reconnects by itself with the last id; only a refusal ends the stream.
     if (opened.readyState === EventSource.CLOSED) {
       stream = null;
@@ -142,7 +153,7 @@ function close(): void {
   stream?.close();
   stream = null;
   streamWorks = false;
-  historyFails = false;
+  historyMisses = 0;
 }
 
 function contentEvery(): number {
@@ -163,6 +174,7 @@ function look(): void {
     show("paused");
     return;
   }
+  if (stream && now - streamHeardAt > SILENT_AFTER_MS) close();
   if (!stream && now >= retryAt) open();
   if (streamWorks) {
     const every = now >= contentWanted ? APART_MS : contentEvery();
@@ -172,9 +184,9 @@ function look(): void {
     void read();
     for (const listener of listeners) listener();
   }
-  const isOld = historyFails || now - contentHeardAt > MISSED_READS * contentEvery();
-  if (isOld || now - heardAt > SILENT_AFTER_MS) show("stale");
-  else if (streamWorks && !contentMissed) show("live");
+  const isOld = historyMisses >= MISSED_HISTORY || now - contentHeardAt > MISSED_READS * contentEvery();
+  if (isOld || now - heardAt > STALE_AFTER_MS) show("stale");
+  else if (streamWorks) show(contentMissed ? "retrying" : "live");
   else if (pollWorks) show("polling");
   else show(everHeard ? "reconnecting" : "connecting");
 }

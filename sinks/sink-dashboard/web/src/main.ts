@@ -3,10 +3,11 @@
 import { startAnnouncing } from "./announce";
 import { startAppearance } from "./appearance";
 import { startClock } from "./clock";
-import { followAddress, redrawGraphs, refreshGraphs, startGraphs } from "./graphs";
+import { followAddress, redrawGraphs, refreshGraphs, startGraphs, startPrinting } from "./graphs";
 import { forgetFilters, startLists } from "./lists";
 import { onLive, startLive } from "./live";
 import { onContent, readHere } from "./refresh";
+import { startRefusal } from "./refusal";
 import { startTicking } from "./ticking";
 
 document.documentElement.classList.add("has-scripts");
@@ -15,12 +16,17 @@ startClock(redrawGraphs);
 startAppearance(redrawGraphs);
 startLists();
 startGraphs();
+startPrinting();
 onContent(startGraphs);
 onLive(refreshGraphs);
-startTicking();
-startLive();
-addEventListener("popstate", () => {
-  followAddress();
-  forgetFilters();
-  void readHere();
-});
+if (document.body.dataset.final === undefined) {
+  startTicking();
+  startLive();
+  addEventListener("popstate", () => {
+    followAddress();
+    forgetFilters();
+    void readHere();
+  });
+} else {
+  startRefusal();
+}

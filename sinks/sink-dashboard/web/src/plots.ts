@@ -19,12 +19,20 @@ const DAY_S = 86_400;
 /** What uPlot takes for a month and a year where it looks for the distance of two lines. */
 const [MONTH_S, YEAR_S] = [30 * DAY_S, 365 * DAY_S];
 
+let isOnPaper = false;
+
+/** Colours for paper, which is white whatever theme the screen has, or again for the screen. */
+export function chooseGround(paper: boolean): void {
+  isOnPaper = paper;
+}
+
 /** A colour of the styles as it is now; a canvas does not know that it may be one of two, so an element is asked. */
 function color(name: string): string {
   const probe = document.createElement("i");
   // A reader's own colours would make all of them one.
   probe.style.setProperty("forced-color-adjust", "none");
   probe.style.color = `var(${name})`;
+  if (isOnPaper) probe.style.colorScheme = "light";
   document.body.append(probe);
   const { color } = getComputedStyle(probe);
   probe.remove();

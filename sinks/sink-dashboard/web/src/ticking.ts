@@ -29,7 +29,7 @@ interface SourceUpdate {
   downstreams: number;
   channels_open: number;
   miners_open: number;
-  workers_online: number | null;
+  workers_online: number;
   accepted: number;
   rejected: number;
   blocks: number;
@@ -65,9 +65,8 @@ function tickPart(key: string, part: number, whole: number): void {
   put(figure?.querySelector("[data-whole]"), count(whole));
 }
 
-/** Who is online, with what is open; where the names of what is open are not known, the server counts. */
+/** Who is online, with what is open. */
 function tickOnline(source: SourceUpdate, row: Element | null, isShown: boolean): void {
-  if (source.workers_online === null) return;
   put(row?.querySelector("[data-online]"), count(source.workers_online));
   if (!isShown) return;
   const figure = document.querySelector('[data-ticks] [data-key="online"]');
