@@ -282,7 +282,7 @@ fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), History
     let mut channel = conn.prepare_cached(
         "UPDATE channels SET accepted = accepted + ?2, rejected = rejected + ?3, invalid_target = invalid_target + ?4,
            work = work + ?5, best_share_work = max(best_share_work, ?6), last_share_at = nullif(max(coalesce(last_share_at, 0), ?7), 0),
-           target = coalesce(?8, target), closed_at = max(closed_at, ?9) WHERE id = ?1",
+           target = coalesce(?8, target) WHERE id = ?1",
     )?;
     let mut channel_extras = conn.prepare_cached(
         "UPDATE channels SET blocks = blocks + ?2, quotes = quotes + ?3, ehash = ehash_add(ehash, ?4) WHERE id = ?1",
@@ -290,8 +290,12 @@ fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), History
     let mut miner = conn.prepare_cached(
         "UPDATE miners SET accepted = accepted + ?2, rejected = rejected + ?3, invalid_target = invalid_target + ?4,
            work = work + ?5, best_share_work = max(best_share_work, ?6), last_share_at = nullif(max(coalesce(last_share_at, 0), ?7), 0),
-           target = coalesce(?8, target), disconnected_at = max(disconnected_at, ?9) WHERE id = ?1",
+           target = coalesce(?8, target) WHERE id = ?1",
     )?;
+    // In statements of their own: naming an indexed column writes every index that has it, whatever its value.
+    let mut late_channel = conn.prepare_cached("UPDATE channels SET closed_at = max(closed_at, ?2) WHERE id = ?1")?;
+    let mut late_miner =
+        conn.prepare_cached("UPDATE miners SET disconnected_at = max(disconnected_at, ?2) WHERE id = ?1")?;
     // In the order of rows, so that pages are visited one after the other.
     let mut dirty = std::mem::take(&mut session.dirty);
     dirty.sort_unstable_by_key(|index| session.workers[*index as usize].row);
@@ -312,9 +316,12 @@ fn write_workers(conn: &Connection, session: &mut Session) -> Result<(), History
             counts.work,
             counts.best_share_work,
             counts.last_share_at.max(counts.late_share_at),
-            target,
-            counts.late_share_at
+            target
         ])?;
+        if counts.late_share_at > 0 {
+            let late = if worker.is_miner { &mut late_miner } else { &mut late_channel };
+            late.execute(params![worker.row, counts.late_share_at])?;
+        }
         if !worker.is_miner && (counts.blocks > 0 || counts.quotes > 0) {
             let ehash = (counts.quotes > 0).then(|| counts.ehash.to_be_bytes());
             channel_extras.execute(params![worker.row, counts.blocks, counts.quotes, ehash])?;

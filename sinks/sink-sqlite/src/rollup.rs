@@ -89,6 +89,11 @@ impl Pending {
         self.accepted == 0
     }
 
+    /// Work of the shares, in hashes.
+    pub(crate) fn work(&self) -> f64 {
+        self.work
+    }
+
     /// Moves the shares into the buckets of a series.
     pub(crate) fn add_to(&self, rollup: &mut Rollup, series: SeriesRef, struck: &Spans) {
         let rated = series.is_rated(self.slot, struck);
@@ -127,6 +132,11 @@ impl Rollup {
     pub(crate) fn entry(&mut self, series: SeriesRef, at: u64) -> &mut Sums {
         let bucket = series.finest().bucket_of(at);
         &mut self.gathered.entry((series.id, bucket)).or_insert_with(|| (series.levels, Sums::default())).1
+    }
+
+    /// Work of a series that is gathered, in hashes. Looks at everything that is.
+    pub(crate) fn gathered_work(&self, series: SeriesRef) -> f64 {
+        self.gathered.iter().filter(|((id, _), _)| *id == series.id).map(|(_, (_, sums))| sums.work).sum()
     }
 
     /// Whether it is time to write, to bound memory.

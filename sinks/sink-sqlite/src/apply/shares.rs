@@ -232,20 +232,18 @@ impl Run<'_> {
         self.note_effort(block, at)
     }
 
-    /// Notes what work had been done when a block was found. Blocks are rare, so that everything that waits may be written for
-    /// one.
+    /// Notes what work had been done when a block was found: what is written, and what waits to be.
     fn note_effort(&mut self, block: i64, at: u64) -> Result<(), HistoryError> {
         let total = self.total_series(false, at)?;
-        self.spill()?;
-        self.rollup.flush(self.conn, self.kept)?;
+        let waiting = self.rollup.gathered_work(total) + self.session.channels_total.1.work();
         self.conn
             .prepare_cached(
                 "UPDATE blocks SET
-                   source_work = (SELECT work FROM rollup_total WHERE bucket = 0 AND series = ?2),
+                   source_work = ?5 + coalesce((SELECT work FROM rollup_total WHERE bucket = 0 AND series = ?2), 0),
                    network_target = (SELECT target FROM chain_tips WHERE source = ?3 AND at <= ?4 ORDER BY at DESC LIMIT 1)
                  WHERE id = ?1",
             )?
-            .execute(rusqlite::params![block, total.id, self.source.row, at])?;
+            .execute(rusqlite::params![block, total.id, self.source.row, at, waiting])?;
         Ok(())
     }
 }
