@@ -6,7 +6,7 @@ pub(crate) mod csv;
 pub(crate) mod cursor;
 mod losses;
 mod openapi;
-mod pipeline;
+pub(crate) mod pipeline;
 pub(crate) mod problem;
 pub(crate) mod query;
 mod quote_report;

@@ -262,25 +262,25 @@ pub(super) struct DeadLetters {
 /// An event that can never reach its sink.
 #[derive(Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(default)]
-struct DeadLetter {
+pub(crate) struct DeadLetter {
     /// The sink, or `(ingest)` for what was malformed when it came.
-    sink: String,
+    pub(crate) sink: String,
     /// The publisher.
-    publisher: String,
+    pub(crate) publisher: String,
     /// Its session, in hexadecimal.
-    session: String,
+    pub(crate) session: String,
     /// Whether the sidecar itself made the event about the session; such events have numbers of their own.
-    derived: bool,
+    pub(crate) derived: bool,
     /// Its number in the session.
-    sequence: u64,
+    pub(crate) sequence: u64,
     /// When the sidecar received it.
-    received_at_ms: u64,
+    pub(crate) received_at_ms: u64,
     /// Which event.
-    event: String,
+    pub(crate) event: String,
     /// Why it can never succeed.
-    reason: String,
+    pub(crate) reason: String,
     /// What it says; untrusted text.
-    contents: String,
+    pub(crate) contents: String,
 }
 
 impl Table for DeadLetters {

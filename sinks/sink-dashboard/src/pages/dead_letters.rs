@@ -1,25 +1,10 @@
 //! Dead letters on the pipeline page: events that can never reach their sink, with the reason and what they say.
 
 use maud::{Markup, html};
-use serde::Deserialize;
 
 use super::pipeline::csv;
 use super::{csv_link, numbers};
-
-/// One of them, as the pipeline's snapshot tells it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct DeadLetter {
-    sink: String,
-    publisher: String,
-    session: String,
-    derived: bool,
-    sequence: u64,
-    received_at_ms: u64,
-    event: String,
-    reason: String,
-    contents: String,
-}
+use crate::api::pipeline::DeadLetter;
 
 /// What the journal counts.
 #[derive(Debug, Clone, Copy)]

@@ -10,11 +10,12 @@ use sink_sqlite::query::{Overview, SourceView};
 use std::collections::BTreeMap;
 
 use super::address::Address;
-use super::dead_letters::{self, DeadLetter};
+use super::dead_letters;
 use super::fault::PageError;
 use super::query::Query;
 use super::shell::{Frame, Page, respond};
 use super::{SourceQuery, csv_link, numbers};
+use crate::api::pipeline::DeadLetter;
 use crate::api::status::pipeline_report;
 use crate::state::AppState;
 
